@@ -1,0 +1,343 @@
+//! Cases of `VirtualService`.
+
+use serde_json::{Map, Value, json};
+
+use super::{Breach, Case, Expected};
+use crate::rules::VirtualServiceRule::{self as Rule, *};
+
+/// A spec that keeps every rule, with some fields changed; `null` takes a field away.
+fn web(changes: &Value) -> Value {
+    changed(&json!({"vip": "172.16.21.10", "ports": [{"port": 80}]}), changes)
+}
+
+/// The same with a firewall mark.
+fn marked(changes: &Value) -> Value {
+    changed(&json!({"firewallMark": 7, "family": "IPv4"}), changes)
+}
+
+fn changed(spec: &Value, changes: &Value) -> Value {
+    let both = spec.as_object().into_iter().chain(changes.as_object()).flatten();
+    let mut fields: Map<String, Value> = both.map(|(name, value)| (name.clone(), value.clone())).collect();
+    fields.retain(|_, value| !value.is_null());
+    Value::Object(fields)
+}
+
+fn selecting(expression: &Value) -> Value {
+    web(
+        &json!({"realServerSelector": {"matchExpressions": [{"key": "zone", "operator": "Exists"}, expression]}}),
+    )
+}
+
+fn ports(count: u16) -> Value {
+    (1..=count).map(|port| json!({"port": port})).collect()
+}
+
+fn expressions(count: usize) -> Value {
+    (0..count).map(|index| json!({"key": format!("label{index}"), "operator": "Exists"})).collect()
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    let kind = "VirtualService";
+    let mut cases: Vec<Case> = accepted()
+        .into_iter()
+        .map(|(name, spec)| Case { name, kind, spec, expected: Expected::Accepted })
+        .collect();
+    cases.extend(broken().into_iter().map(|(name, spec, rules)| {
+        let breach = |(rule, field): (Rule, &str)| Breach { rule: rule.rule(), field: field.to_owned() };
+        Case { name, kind, spec, expected: Expected::Broken(rules.into_iter().map(breach).collect()) }
+    }));
+    cases.extend(wrong_type().into_iter().map(|(name, spec, field, words)| Case {
+        name,
+        kind,
+        spec,
+        expected: Expected::WrongType { field, words },
+    }));
+    cases
+}
+
+fn accepted() -> Vec<(&'static str, Value)> {
+    let udp = json!([{"port": 53, "protocol": "UDP"}]);
+    vec![
+        ("the least that works", web(&json!({}))),
+        ("an IPv6 VIP", web(&json!({"vip": "2001:db8::10"}))),
+        ("a unique local IPv6 VIP", web(&json!({"vip": "fd00::10"}))),
+        ("an address of the old class E", web(&json!({"vip": "240.0.0.1"}))),
+        (
+            "one port in three protocols",
+            web(&json!({"ports": [
+            {"port": 443}, {"port": 443, "protocol": "UDP"}, {"name": "sig", "port": 443, "protocol": "SCTP"}]})),
+        ),
+        ("the first and the last port", web(&json!({"ports": [{"port": 1}, {"port": 65535}]}))),
+        ("64 ports", web(&json!({"ports": ports(64)}))),
+        ("the first firewall mark", marked(&json!({"firewallMark": 1}))),
+        ("the last firewall mark", marked(&json!({"firewallMark": 4_294_967_295_i64, "family": "IPv6"}))),
+        ("no ports beside a firewall mark", marked(&json!({"ports": []}))),
+        ("sh with its flags", web(&json!({"scheduler": "sh", "schedulerFlags": ["sh-fallback", "sh-port"]}))),
+        ("mh with its flags", web(&json!({"scheduler": "mh", "schedulerFlags": ["mh-port", "mh-fallback"]}))),
+        ("no flags", web(&json!({"schedulerFlags": []}))),
+        ("persistence as it comes", web(&json!({"persistence": {}}))),
+        (
+            "the shortest and widest persistence",
+            web(&json!({"persistence": {"timeoutSeconds": 1, "prefixLength": 1}})),
+        ),
+        (
+            "the longest and narrowest persistence",
+            web(&json!({"vip": "2001:db8::10",
+            "persistence": {"timeoutSeconds": 2_678_400, "prefixLength": 128}})),
+        ),
+        ("the whole IPv4 address", web(&json!({"persistence": {"prefixLength": 32}}))),
+        (
+            "a long prefix of an IPv6 mark",
+            marked(&json!({"family": "IPv6", "persistence": {"prefixLength": 64}})),
+        ),
+        (
+            "SIP",
+            web(&json!({"ports": [{"port": 5060, "protocol": "UDP"}], "persistence": {"engine": "sip"}})),
+        ),
+        ("SIP by a firewall mark", marked(&json!({"persistence": {"engine": "sip"}}))),
+        ("one packet at a time", web(&json!({"ports": udp, "onePacket": true}))),
+        ("one packet at a time by a firewall mark", marked(&json!({"onePacket": true}))),
+        ("no one-packet scheduling", web(&json!({"onePacket": false}))),
+        ("every real server of the namespace", web(&json!({"realServerSelector": {}}))),
+        (
+            "every operator",
+            web(&json!({"realServerSelector": {"matchLabels": {"app": "web"}, "matchExpressions": [
+            {"key": "a", "operator": "In", "values": ["1", "2"]}, {"key": "b", "operator": "NotIn", "values": ["1"]},
+            {"key": "c", "operator": "Exists"}, {"key": "d", "operator": "DoesNotExist", "values": []}]}})),
+        ),
+        ("64 expressions", web(&json!({"realServerSelector": {"matchExpressions": expressions(64)}}))),
+    ]
+}
+
+fn broken() -> Vec<(&'static str, Value, Vec<(Rule, &'static str)>)> {
+    let vip = |vip: &str| web(&json!({"vip": vip}));
+    let is_not_global = || vec![(VipIsGlobalUnicast, "spec.vip")];
+    let is_no_address = || vec![(VipIsAddress, "spec.vip")];
+    let is_not_canonical = || vec![(VipIsCanonical, "spec.vip")];
+    let tcp = json!([{"port": 53, "protocol": "UDP"}, {"port": 53}]);
+    vec![
+        ("nothing at all", json!({}), vec![(VipOrFirewallMark, "spec")]),
+        ("neither a VIP nor a mark", web(&json!({"vip": null})), vec![(VipOrFirewallMark, "spec")]),
+        ("a family and nothing else", json!({"family": "IPv4"}), vec![(VipOrFirewallMark, "spec")]),
+        ("a VIP and a mark", web(&json!({"firewallMark": 7})), vec![(VipOrFirewallMark, "spec")]),
+        (
+            "a VIP, a mark and its family",
+            web(&json!({"firewallMark": 7, "family": "IPv4"})),
+            vec![(VipOrFirewallMark, "spec")],
+        ),
+        ("a host name for a VIP", vip("web.example"), is_no_address()),
+        ("an empty VIP", vip(""), is_no_address()),
+        ("a VIP with a prefix length", vip("172.16.21.10/32"), is_no_address()),
+        ("a VIP with a port", vip("172.16.21.10:80"), is_no_address()),
+        ("a VIP in brackets", vip("[2001:db8::10]"), is_no_address()),
+        ("a VIP with a zone", vip("fe80::1%eth0"), is_no_address()),
+        ("a VIP with a leading zero", vip("172.16.021.10"), is_no_address()),
+        ("a VIP with a blank", vip("172.16.21.10 "), is_no_address()),
+        ("an IPv4-mapped VIP", vip("::ffff:172.16.21.10"), is_no_address()),
+        ("an IPv4-mapped VIP in hexadecimal", vip("::ffff:ac10:150a"), is_no_address()),
+        ("a VIP in capitals", vip("2001:DB8::10"), is_not_canonical()),
+        ("a VIP with zeros written out", vip("2001:db8:0:0:0:0:0:10"), is_not_canonical()),
+        ("a VIP with leading zeros in a group", vip("2001:0db8::10"), is_not_canonical()),
+        ("a VIP that shortens a single zero", vip("2001:db8:1:2:3:4::10"), is_not_canonical()),
+        ("a VIP with an IPv4 tail", vip("64:ff9b::172.16.21.10"), is_not_canonical()),
+        ("a link-local VIP in capitals", vip("FE80::1"), is_not_canonical()),
+        ("a loopback VIP", vip("127.0.0.1"), is_not_global()),
+        ("another loopback VIP", vip("127.8.8.8"), is_not_global()),
+        ("an IPv6 loopback VIP", vip("::1"), is_not_global()),
+        ("a link-local VIP", vip("169.254.1.1"), is_not_global()),
+        ("an IPv6 link-local VIP", vip("fe80::1"), is_not_global()),
+        ("a multicast VIP", vip("224.0.0.18"), is_not_global()),
+        ("an IPv6 multicast VIP", vip("ff02::12"), is_not_global()),
+        ("an unspecified VIP", vip("0.0.0.0"), is_not_global()),
+        ("an unspecified IPv6 VIP", vip("::"), is_not_global()),
+        ("the broadcast address", vip("255.255.255.255"), is_not_global()),
+        ("a VIP without ports", web(&json!({"ports": null})), vec![(VipNeedsPorts, "spec.ports")]),
+        (
+            "a VIP with an empty list of ports",
+            web(&json!({"ports": []})),
+            vec![(VipNeedsPorts, "spec.ports")],
+        ),
+        ("65 ports", web(&json!({"ports": ports(65)})), vec![(AtMostPorts, "spec.ports")]),
+        (
+            "a port twice",
+            web(&json!({"ports": [{"port": 80}, {"port": 80}]})),
+            vec![(PortsAreUnique, "spec.ports[1]")],
+        ),
+        (
+            "a port twice under two names",
+            web(&json!({"ports": [
+            {"name": "a", "port": 80}, {"port": 81}, {"name": "b", "port": 80, "protocol": "TCP"}]})),
+            vec![(PortsAreUnique, "spec.ports[2]")],
+        ),
+        (
+            "port 0",
+            web(&json!({"ports": [{"port": 80}, {"port": 0}]})),
+            vec![(PortInRange, "spec.ports[1].port")],
+        ),
+        ("port 65536", web(&json!({"ports": [{"port": 65536}]})), vec![(PortInRange, "spec.ports[0].port")]),
+        (
+            "a negative port",
+            web(&json!({"ports": [{"port": -80}]})),
+            vec![(PortInRange, "spec.ports[0].port")],
+        ),
+        (
+            "a mark with ports",
+            marked(&json!({"ports": [{"port": 80}]})),
+            vec![(FirewallMarkWithoutPorts, "spec.ports")],
+        ),
+        ("mark 0", marked(&json!({"firewallMark": 0})), vec![(FirewallMarkInRange, "spec.firewallMark")]),
+        (
+            "mark 2^32",
+            marked(&json!({"firewallMark": 4_294_967_296_i64})),
+            vec![(FirewallMarkInRange, "spec.firewallMark")],
+        ),
+        (
+            "a mark without a family",
+            marked(&json!({"family": null})),
+            vec![(FirewallMarkNeedsFamily, "spec.family")],
+        ),
+        (
+            "a VIP with a family",
+            web(&json!({"family": "IPv4"})),
+            vec![(FamilyOnlyWithFirewallMark, "spec.family")],
+        ),
+        (
+            "flags without their scheduler",
+            web(&json!({"schedulerFlags": ["sh-port"]})),
+            vec![(FlagsFitTheScheduler, "spec.schedulerFlags")],
+        ),
+        (
+            "a flag of sh with mh",
+            web(&json!({"scheduler": "mh", "schedulerFlags": ["mh-port", "sh-fallback"]})),
+            vec![(FlagsFitTheScheduler, "spec.schedulerFlags")],
+        ),
+        (
+            "a flag twice",
+            web(&json!({"scheduler": "sh", "schedulerFlags": ["sh-port", "sh-port"]})),
+            vec![(FlagsAreUnique, "spec.schedulerFlags[1]")],
+        ),
+        (
+            "no time to persist",
+            web(&json!({"persistence": {"timeoutSeconds": 0}})),
+            vec![(PersistenceTimeoutInRange, "spec.persistence.timeoutSeconds")],
+        ),
+        (
+            "32 days to persist",
+            web(&json!({"persistence": {"timeoutSeconds": 2_764_800}})),
+            vec![(PersistenceTimeoutInRange, "spec.persistence.timeoutSeconds")],
+        ),
+        (
+            "prefix length 0",
+            web(&json!({"persistence": {"prefixLength": 0}})),
+            vec![(PrefixLengthInRange, "spec.persistence.prefixLength")],
+        ),
+        (
+            "prefix length 129",
+            web(&json!({"persistence": {"prefixLength": 129}})),
+            vec![(PrefixLengthInRange, "spec.persistence.prefixLength")],
+        ),
+        (
+            "prefix length 33 of an IPv4 VIP",
+            web(&json!({"persistence": {"prefixLength": 33}})),
+            vec![(PrefixLengthFitsFamily, "spec.persistence.prefixLength")],
+        ),
+        (
+            "prefix length 64 of an IPv4 mark",
+            marked(&json!({"persistence": {"prefixLength": 64}})),
+            vec![(PrefixLengthFitsFamily, "spec.persistence.prefixLength")],
+        ),
+        (
+            "SIP over TCP",
+            web(&json!({"persistence": {"engine": "sip"}})),
+            vec![(SipNeedsUdp, "spec.persistence.engine")],
+        ),
+        (
+            "SIP over TCP too",
+            web(&json!({"ports": tcp, "persistence": {"engine": "sip"}})),
+            vec![(SipNeedsUdp, "spec.persistence.engine")],
+        ),
+        ("one packet of TCP", web(&json!({"onePacket": true})), vec![(OnePacketNeedsUdp, "spec.onePacket")]),
+        (
+            "one packet of TCP too",
+            web(&json!({"ports": tcp, "onePacket": true})),
+            vec![(OnePacketNeedsUdp, "spec.onePacket")],
+        ),
+        (
+            "65 expressions",
+            web(&json!({"realServerSelector": {"matchExpressions": expressions(65)}})),
+            vec![(AtMostExpressions, "spec.realServerSelector.matchExpressions")],
+        ),
+        (
+            "an unknown operator",
+            selecting(&json!({"key": "app", "operator": "Gt", "values": ["1"]})),
+            vec![(OperatorIsKnown, "spec.realServerSelector.matchExpressions[1].operator")],
+        ),
+        (
+            "In without values",
+            selecting(&json!({"key": "app", "operator": "In"})),
+            vec![(OperatorNeedsValues, "spec.realServerSelector.matchExpressions[1].values")],
+        ),
+        (
+            "NotIn with an empty list",
+            selecting(&json!({"key": "app", "operator": "NotIn", "values": []})),
+            vec![(OperatorNeedsValues, "spec.realServerSelector.matchExpressions[1].values")],
+        ),
+        (
+            "Exists with values",
+            selecting(&json!({"key": "app", "operator": "Exists", "values": ["web"]})),
+            vec![(OperatorWithoutValues, "spec.realServerSelector.matchExpressions[1].values")],
+        ),
+        (
+            "several mistakes at once",
+            json!({"vip": "127.0.0.1", "ports": [{"port": 0}], "onePacket": true}),
+            vec![
+                (VipIsGlobalUnicast, "spec.vip"),
+                (PortInRange, "spec.ports[0].port"),
+                (OnePacketNeedsUdp, "spec.onePacket"),
+            ],
+        ),
+    ]
+}
+
+fn wrong_type() -> Vec<(&'static str, Value, &'static str, &'static str)> {
+    let unsupported = "Unsupported value";
+    vec![
+        (
+            "a scheduler that the kernel does not have",
+            web(&json!({"scheduler": "wwr"})),
+            "spec.scheduler",
+            unsupported,
+        ),
+        (
+            "a protocol in small letters",
+            web(&json!({"ports": [{"port": 80, "protocol": "tcp"}]})),
+            "spec.ports[0].protocol",
+            unsupported,
+        ),
+        ("a family in capitals", marked(&json!({"family": "IPV4"})), "spec.family", unsupported),
+        (
+            "a flag that is none",
+            web(&json!({"schedulerFlags": ["port"]})),
+            "spec.schedulerFlags[0]",
+            unsupported,
+        ),
+        (
+            "an engine that the kernel does not have",
+            web(&json!({"persistence": {"engine": "http"}})),
+            "spec.persistence.engine",
+            unsupported,
+        ),
+        (
+            "a port in quotes",
+            web(&json!({"ports": [{"port": "80"}]})),
+            "spec.ports[0].port",
+            "must be of type integer",
+        ),
+        (
+            "a port by name only",
+            web(&json!({"ports": [{"name": "http"}]})),
+            "spec.ports[0].port",
+            "Required value",
+        ),
+    ]
+}
