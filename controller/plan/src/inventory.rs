@@ -1,0 +1,391 @@
+//! Every object the source delivered, and what follows from them together.
+//!
+//! The inventory is an index that is kept between passes: a change costs what it touches, not what there is.
+//! It says which services and which objects a change made dirty; a pass handles only these.
+
+mod claims;
+mod membership;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::desired::{self, Desired, DesiredService, Member};
+use crate::object::{Kind, Object, ObjectKey, Spec, ValidRealServer, ValidVirtualService};
+use crate::service::ServiceKey;
+use crate::validate::{self, Violation};
+
+use claims::Claims;
+use membership::Membership;
+
+/// A change that a source delivers.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// The object is new or differs.
+    Upsert(Object),
+    /// The object is gone, on explicit evidence.
+    Removed(ObjectKey),
+}
+
+/// Who is older: by creation time, then by namespace and name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Age {
+    created: i64,
+    key: ObjectKey,
+}
+
+/// A virtual service and what became of it.
+#[derive(Clone, Debug)]
+pub struct VirtualServiceRecord {
+    /// The object as last delivered.
+    pub object: Object,
+    /// The rules that its spec breaks.
+    pub violations: Vec<Violation>,
+    /// The older virtual service that has one of its services, if any.
+    pub conflict: Option<(ServiceKey, ObjectKey)>,
+    /// The last accepted version: what is in force.
+    pub in_force: Option<Arc<ValidVirtualService>>,
+    /// The last spec that broke no rule of its own.
+    candidate: Option<Arc<ValidVirtualService>>,
+    desired: Desired,
+}
+
+impl VirtualServiceRecord {
+    /// Whether the spec as last delivered is in force.
+    pub fn accepted(&self) -> bool {
+        self.violations.is_empty() && self.conflict.is_none()
+    }
+
+    /// The services that should exist for it, and the verdict on each real server.
+    pub fn desired(&self) -> &Desired {
+        &self.desired
+    }
+}
+
+/// A real server and what became of it.
+#[derive(Clone, Debug)]
+pub struct RealServerRecord {
+    /// The object as last delivered.
+    pub object: Object,
+    /// The rules that its spec breaks.
+    pub violations: Vec<Violation>,
+    /// The last accepted version: what is in force.
+    pub in_force: Option<Arc<ValidRealServer>>,
+    /// The virtual services that select it.
+    pub selected_by: BTreeSet<ObjectKey>,
+}
+
+/// What changed since the last look.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Dirty {
+    /// Services whose rules may have to change.
+    pub services: BTreeSet<ServiceKey>,
+    /// Objects whose status may have to change, gone ones too.
+    pub objects: BTreeSet<ObjectKey>,
+}
+
+/// All objects.
+#[derive(Debug, Default)]
+pub struct Inventory {
+    virtual_services: BTreeMap<ObjectKey, VirtualServiceRecord>,
+    real_servers: BTreeMap<ObjectKey, RealServerRecord>,
+    claims: Claims,
+    membership: Membership,
+    /// Real servers without a version that was ever accepted.
+    unsettled: BTreeSet<ObjectKey>,
+    dirty: Dirty,
+}
+
+impl Inventory {
+    /// Takes in one change.
+    pub fn change(&mut self, change: Change) {
+        match change {
+            Change::Upsert(object) => match object.spec.clone() {
+                Spec::VirtualService(spec) => {
+                    self.upsert_virtual_service(object, validate::virtual_service(&spec))
+                }
+                Spec::RealServer(spec) => self.upsert_real_server(object, validate::real_server(&spec)),
+            },
+            Change::Removed(key) => match key.kind {
+                Kind::VirtualService => self.remove_virtual_service(&key),
+                Kind::RealServer => self.remove_real_server(&key),
+            },
+        }
+    }
+
+    /// What became dirty since the last call.
+    pub fn take_dirty(&mut self) -> Dirty {
+        std::mem::take(&mut self.dirty)
+    }
+
+    /// What should exist under this key.
+    pub fn desired(&self, key: &ServiceKey) -> Option<&DesiredService> {
+        self.virtual_services.get(self.claims.holder(key)?)?.desired.services.get(key)
+    }
+
+    /// All services that should exist.
+    pub fn desired_services(&self) -> impl Iterator<Item = (&ServiceKey, &DesiredService)> {
+        self.virtual_services.values().flat_map(|record| &record.desired.services)
+    }
+
+    /// The record of a virtual service.
+    pub fn virtual_service(&self, key: &ObjectKey) -> Option<&VirtualServiceRecord> {
+        self.virtual_services.get(key)
+    }
+
+    /// The record of a real server.
+    pub fn real_server(&self, key: &ObjectKey) -> Option<&RealServerRecord> {
+        self.real_servers.get(key)
+    }
+
+    /// All virtual services.
+    pub fn virtual_services(&self) -> impl Iterator<Item = (&ObjectKey, &VirtualServiceRecord)> {
+        self.virtual_services.iter()
+    }
+
+    /// All real servers.
+    pub fn real_servers(&self) -> impl Iterator<Item = (&ObjectKey, &RealServerRecord)> {
+        self.real_servers.iter()
+    }
+
+    /// Whether the virtual service is there but has no version that is known to be good, as after a restart over
+    /// an invalid object. What the kernel holds for it is then the last good version, and is left as it is.
+    pub fn is_unsettled(&self, key: &ObjectKey) -> bool {
+        self.virtual_services
+            .get(key)
+            .is_some_and(|record| !record.violations.is_empty() && record.in_force.is_none())
+    }
+
+    /// The labels of the real servers in a namespace that are there but have no version known to be good.
+    pub fn unsettled_real_servers<'a>(
+        &'a self,
+        namespace: &'a str,
+    ) -> impl Iterator<Item = &'a BTreeMap<String, String>> {
+        let here = self.unsettled.iter().filter(move |key| &*key.namespace == namespace);
+        here.filter_map(|key| Some(&self.real_servers.get(key)?.object.labels))
+    }
+
+    fn upsert_virtual_service(
+        &mut self,
+        object: Object,
+        verdict: Result<ValidVirtualService, Vec<Violation>>,
+    ) {
+        let key = object.key.clone();
+        self.dirty.objects.insert(key.clone());
+        let previous = self.virtual_services.remove(&key);
+        let was = previous.as_ref().map(|record| age(&record.object));
+        let (mut candidate, in_force, desired) = match previous {
+            Some(record) => (record.candidate, record.in_force, record.desired),
+            None => (None, None, Desired::default()),
+        };
+        let violations = match verdict {
+            Ok(valid) => {
+                candidate = Some(Arc::new(valid));
+                Vec::new()
+            }
+            Err(violations) => {
+                // What was refused and is not asked for any more must not come into force later.
+                if in_force.is_some() {
+                    candidate.clone_from(&in_force);
+                }
+                violations
+            }
+        };
+        let now = age(&object);
+        let record =
+            VirtualServiceRecord { object, violations, conflict: None, in_force, candidate, desired };
+        let mut touched = BTreeSet::new();
+        if let Some(was) = was {
+            touched = self.claims.neighbours(&was);
+            if was != now {
+                // Created anew under the old name: its rank is another one now.
+                self.claims.remove(&was);
+            }
+        }
+        self.claims.ask(&now, asked_keys(&record));
+        self.virtual_services.insert(key, record);
+        touched.insert(now);
+        self.settle(touched);
+    }
+
+    fn remove_virtual_service(&mut self, key: &ObjectKey) {
+        let Some(record) = self.virtual_services.remove(key) else { return };
+        self.dirty.objects.insert(key.clone());
+        self.dirty.services.extend(record.desired.services.keys());
+        for member in record.desired.pairs.keys() {
+            self.deselect(member, key);
+        }
+        self.membership.remove_selector(key);
+        let touched = self.claims.remove(&age(&record.object));
+        self.settle(touched);
+    }
+
+    fn upsert_real_server(&mut self, object: Object, verdict: Result<ValidRealServer, Vec<Violation>>) {
+        let key = object.key.clone();
+        self.dirty.objects.insert(key.clone());
+        self.look_again_at_held_services(&key);
+        let mut affected = BTreeSet::new();
+        let (mut in_force, selected_by) = match self.real_servers.remove(&key) {
+            Some(record) => {
+                affected.extend(record.selected_by.iter().cloned());
+                (record.in_force, record.selected_by)
+            }
+            None => (None, BTreeSet::new()),
+        };
+        let violations = match verdict {
+            Ok(valid) => {
+                // Labels belong to a version: an invalid one changes neither.
+                self.membership.set_labels(&key, &object.labels);
+                in_force = Some(Arc::new(valid));
+                Vec::new()
+            }
+            Err(violations) => violations,
+        };
+        affected.extend(self.membership.selectors_of_member(&key).cloned());
+        if in_force.is_some() {
+            self.unsettled.remove(&key);
+        } else {
+            self.unsettled.insert(key.clone());
+        }
+        self.real_servers.insert(key, RealServerRecord { object, violations, in_force, selected_by });
+        for virtual_service in affected {
+            self.rebuild(&virtual_service);
+        }
+    }
+
+    fn remove_real_server(&mut self, key: &ObjectKey) {
+        self.look_again_at_held_services(key);
+        let Some(record) = self.real_servers.remove(key) else { return };
+        self.dirty.objects.insert(key.clone());
+        self.membership.remove_labels(key);
+        self.unsettled.remove(key);
+        for virtual_service in record.selected_by {
+            self.rebuild(&virtual_service);
+        }
+    }
+
+    /// A real server without a good version holds the destinations of every service that its labels belong to.
+    /// When it changes, what was kept for its sake may have to go.
+    fn look_again_at_held_services(&mut self, key: &ObjectKey) {
+        if !self.unsettled.contains(key) {
+            return;
+        }
+        let Some(labels) = self.real_servers.get(key).map(|record| &record.object.labels) else { return };
+        for virtual_service in self.membership.selectors_of(&key.namespace, labels) {
+            let record = self.virtual_services.get(virtual_service);
+            self.dirty.services.extend(record.into_iter().flat_map(|record| record.desired.services.keys()));
+        }
+    }
+
+    /// Decides anew who has which service among the virtual services that share one with a touched one,
+    /// oldest first: the older wins, the other is refused whole and keeps what it had if that is still free.
+    fn settle(&mut self, touched: BTreeSet<Age>) {
+        let group = self.claims.connected(touched);
+        self.claims.release(&group);
+        for age in group {
+            let Some(record) = self.virtual_services.get_mut(&age.key) else { continue };
+            record.conflict = None;
+            let mut chosen = None;
+            for version in [&record.candidate, &record.in_force].into_iter().flatten() {
+                match self.claims.first_taken(&version.services) {
+                    None => {
+                        chosen = Some(Arc::clone(version));
+                        break;
+                    }
+                    Some(taken) if record.conflict.is_none() => record.conflict = Some(taken),
+                    Some(_) => {}
+                }
+            }
+            if let Some(version) = &chosen {
+                self.claims.take(&age.key, &version.services);
+            }
+            let same = match (&record.in_force, &chosen) {
+                (Some(old), Some(new)) => old == new,
+                (None, None) => true,
+                _ => false,
+            };
+            self.dirty.objects.insert(age.key.clone());
+            if same {
+                continue;
+            }
+            record.in_force.clone_from(&chosen);
+            // A version that went out of force no longer asks for its services.
+            self.claims.ask(&age, asked_keys(record));
+            match chosen {
+                Some(version) => self.membership.set_selector(&age.key, &version.selector),
+                None => self.membership.remove_selector(&age.key),
+            }
+            self.rebuild(&age.key);
+        }
+    }
+
+    /// Judges all pairs of one virtual service again.
+    fn rebuild(&mut self, key: &ObjectKey) {
+        let Some(record) = self.virtual_services.get(key) else { return };
+        let desired = match &record.in_force {
+            None => Desired::default(),
+            Some(version) => {
+                let mut members: Vec<(Age, &RealServerRecord)> = self
+                    .membership
+                    .members_of(key, &version.selector)
+                    .filter_map(|member| self.real_servers.get(member))
+                    .map(|record| (age(&record.object), record))
+                    .collect();
+                members.sort_by(|(a, _), (b, _)| a.cmp(b));
+                let accepted = members.iter().filter_map(|(age, record)| {
+                    Some(Member { key: &age.key, spec: record.in_force.as_deref()? })
+                });
+                desired::build(key, version, accepted)
+            }
+        };
+        let Some(record) = self.virtual_services.get_mut(key) else { return };
+        let old = std::mem::replace(&mut record.desired, desired);
+        let new = &record.desired;
+        for (service, was) in &old.services {
+            if new.services.get(service) != Some(was) {
+                self.dirty.services.insert(*service);
+            }
+        }
+        self.dirty.services.extend(new.services.keys().filter(|service| !old.services.contains_key(service)));
+        self.dirty.objects.insert(key.clone());
+        let mut selected: Vec<ObjectKey> = Vec::new();
+        let mut deselected: Vec<ObjectKey> = Vec::new();
+        for (member, pair) in &new.pairs {
+            if old.pairs.get(member) != Some(pair) || old.weights_ignored != new.weights_ignored {
+                self.dirty.objects.insert(member.clone());
+                selected.push(member.clone());
+            }
+        }
+        deselected.extend(old.pairs.keys().filter(|member| !new.pairs.contains_key(member)).cloned());
+        for member in selected {
+            if let Some(real_server) = self.real_servers.get_mut(&member) {
+                real_server.selected_by.insert(key.clone());
+            }
+        }
+        for member in deselected {
+            self.deselect(&member, key);
+        }
+    }
+
+    fn deselect(&mut self, member: &ObjectKey, virtual_service: &ObjectKey) {
+        if let Some(real_server) = self.real_servers.get_mut(member) {
+            real_server.selected_by.remove(virtual_service);
+            self.dirty.objects.insert(member.clone());
+        }
+    }
+}
+
+fn age(object: &Object) -> Age {
+    Age { created: object.created, key: object.key.clone() }
+}
+
+/// What a virtual service asks for: by its newest good spec and by the version in force.
+fn asked_keys(record: &VirtualServiceRecord) -> BTreeSet<ServiceKey> {
+    [&record.candidate, &record.in_force]
+        .into_iter()
+        .flatten()
+        .flat_map(|version| version.services.iter().copied())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

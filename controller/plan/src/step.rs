@@ -1,0 +1,267 @@
+//! Steps and plans: what is to be done to the kernel, as values that can be printed, counted and compared.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::service::{DestinationKey, DestinationSettings, Forwarding, ServiceKey, ServiceSettings};
+
+/// One change to the kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Adds a service.
+    NewService {
+        /// Which one.
+        key: ServiceKey,
+        /// How it spreads connections.
+        settings: ServiceSettings,
+    },
+    /// Changes a service in place.
+    SetService {
+        /// Which one.
+        key: ServiceKey,
+        /// How it spreads connections from now on.
+        settings: ServiceSettings,
+    },
+    /// Adds a destination.
+    NewDestination {
+        /// To which service.
+        key: ServiceKey,
+        /// Which one.
+        destination: DestinationKey,
+        /// Its settings.
+        settings: DestinationSettings,
+    },
+    /// Changes a destination in place.
+    SetDestination {
+        /// Of which service.
+        key: ServiceKey,
+        /// Which one.
+        destination: DestinationKey,
+        /// Its settings from now on.
+        settings: DestinationSettings,
+    },
+    /// Removes a destination.
+    DelDestination {
+        /// Of which service.
+        key: ServiceKey,
+        /// Which one.
+        destination: DestinationKey,
+    },
+    /// Removes a service with all its destinations.
+    DelService {
+        /// Which one.
+        key: ServiceKey,
+    },
+    /// Binds a VIP.
+    BindVip {
+        /// The address.
+        vip: IpAddr,
+        /// The link's name.
+        link: Arc<str>,
+    },
+    /// Unbinds a VIP that we bound.
+    UnbindVip {
+        /// The address.
+        vip: IpAddr,
+        /// The link's name.
+        link: Arc<str>,
+    },
+}
+
+impl Step {
+    /// What adds service comes before what removes it. A VIP is bound once its rules are there, so that no
+    /// client is reset in between; a service goes before its VIP, so that a client is told at once rather than
+    /// left waiting.
+    fn phase(&self) -> u8 {
+        match self {
+            Self::NewService { .. } | Self::SetService { .. } => 0,
+            Self::NewDestination { .. } => 1,
+            Self::BindVip { .. } => 2,
+            Self::SetDestination { settings, .. } if settings.weight > 0 => 3,
+            Self::SetDestination { .. } => 4,
+            Self::DelDestination { .. } => 5,
+            Self::DelService { .. } => 6,
+            Self::UnbindVip { .. } => 7,
+        }
+    }
+
+    /// The service it changes, unless it is about a VIP.
+    pub fn service(&self) -> Option<&ServiceKey> {
+        match self {
+            Self::NewService { key, .. }
+            | Self::SetService { key, .. }
+            | Self::NewDestination { key, .. }
+            | Self::SetDestination { key, .. }
+            | Self::DelDestination { key, .. }
+            | Self::DelService { key } => Some(key),
+            Self::BindVip { .. } | Self::UnbindVip { .. } => None,
+        }
+    }
+
+    /// What kind of drift the step repairs, when no object asked for it: the label of
+    /// `lvs_drift_repaired_total`.
+    pub fn drift_kind(&self) -> &'static str {
+        match self {
+            Self::NewService { .. } => "service_missing",
+            Self::SetService { .. } => "service_changed",
+            Self::NewDestination { .. } => "destination_missing",
+            Self::SetDestination { .. } => "destination_changed",
+            Self::DelDestination { .. } => "destination_extra",
+            Self::DelService { .. } => "service_extra",
+            Self::BindVip { .. } => "address_missing",
+            Self::UnbindVip { .. } => "address_extra",
+        }
+    }
+}
+
+/// Every kind of drift.
+pub const DRIFT_KINDS: [&str; 8] = [
+    "service_missing",
+    "service_changed",
+    "service_extra",
+    "destination_missing",
+    "destination_changed",
+    "destination_extra",
+    "address_missing",
+    "address_extra",
+];
+
+/// Written like the `ipvsadm` or `ip` command that would do the same.
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NewService { key, settings } => write!(f, "add service {key} {settings}"),
+            Self::SetService { key, settings } => write!(f, "change service {key} to {settings}"),
+            Self::NewDestination { key, destination, settings } => {
+                write!(f, "add destination {key} -> {destination} {settings}")
+            }
+            Self::SetDestination { key, destination, settings } => {
+                write!(f, "change destination {key} -> {destination} to {settings}")
+            }
+            Self::DelDestination { key, destination } => {
+                write!(f, "remove destination {key} -> {destination}")
+            }
+            Self::DelService { key } => write!(f, "remove service {key}"),
+            Self::BindVip { vip, link } => write!(f, "bind VIP {vip} on {link}"),
+            Self::UnbindVip { vip, link } => write!(f, "unbind VIP {vip} from {link}"),
+        }
+    }
+}
+
+impl fmt::Display for ServiceSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "scheduler {}", self.scheduler)?;
+        if self.scheduler_flags & 1 != 0 {
+            write!(f, " {}-fallback", self.scheduler)?;
+        }
+        if self.scheduler_flags & 2 != 0 {
+            write!(f, " {}-port", self.scheduler)?;
+        }
+        if self.one_packet {
+            f.write_str(" one-packet")?;
+        }
+        if let Some(persistence) = &self.persistence {
+            write!(f, " persistent {} s /{}", persistence.timeout_seconds, persistence.prefix_length)?;
+            if let Some(engine) = &persistence.engine {
+                write!(f, " by {engine}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for DestinationSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let method = match self.forwarding {
+            Forwarding::Direct => "direct",
+            Forwarding::Local => "local",
+            Forwarding::Tunnel => "tunnel",
+            Forwarding::Masquerade => "masquerade",
+            Forwarding::Bypass => "bypass",
+        };
+        write!(f, "{method} weight {}", self.weight)?;
+        if self.upper_threshold > 0 || self.lower_threshold > 0 {
+            write!(f, " thresholds {}..{}", self.lower_threshold, self.upper_threshold)?;
+        }
+        Ok(())
+    }
+}
+
+/// Ordered steps.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    steps: Vec<Step>,
+}
+
+impl Plan {
+    /// Puts steps in the order in which they are safe to take; within a phase their order stays.
+    pub fn new(mut steps: Vec<Step>) -> Self {
+        steps.sort_by_key(Step::phase);
+        Self { steps }
+    }
+
+    /// The steps, in order.
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    /// Binds the plan to what came of each step. This is the only way to an [`Applied`].
+    ///
+    /// # Panics
+    /// If there is not exactly one result for each step.
+    pub fn applied(self, results: Vec<Result<(), StepError>>) -> Applied {
+        assert_eq!(self.steps.len(), results.len(), "every step has its own result");
+        Applied { results: self.steps.into_iter().zip(results).collect() }
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.steps.iter().try_for_each(|step| writeln!(f, "{step}"))
+    }
+}
+
+/// Why a step failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StepError {
+    /// The kernel said no.
+    #[error("{text}")]
+    Kernel {
+        /// The errno.
+        errno: i32,
+        /// The errno in words, and the kernel's own words if it gave any.
+        text: String,
+    },
+    /// It is not known whether the kernel did it; the next pass reads it again.
+    #[error("the answer was lost ({0}); reading the table again")]
+    Unknown(String),
+}
+
+/// A plan that was carried out, with what came of each step. Status is made from nothing else.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    results: Vec<(Step, Result<(), StepError>)>,
+}
+
+impl Applied {
+    /// Each step with its result, in order.
+    pub fn results(&self) -> impl Iterator<Item = (&Step, Result<(), &StepError>)> {
+        self.results.iter().map(|(step, result)| (step, result.as_ref().copied()))
+    }
+
+    /// How many steps there were, failed ones too.
+    pub fn len(&self) -> usize {
+        self.results.len()
+    }
+
+    /// Whether there were none.
+    pub fn is_empty(&self) -> bool {
+        self.results.is_empty()
+    }
+}
