@@ -22,14 +22,10 @@ use crate::{Condition, rules};
     derive = "PartialEq",
     doc = "A real server of the Linux Virtual Server: a host that answers for the VirtualServices which select it by its labels.",
     selectable = ".spec.address",
-    printcolumn(name = "ADDRESS", type_ = "string", json_path = ".spec.address"),
-    printcolumn(name = "WEIGHT", type_ = "integer", json_path = ".spec.weight"),
-    printcolumn(
-        name = "READY",
-        type_ = "string",
-        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
-    ),
-    printcolumn(name = "AGE", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn = r#"{"name": "ADDRESS", "type": "string", "jsonPath": ".spec.address"}"#,
+    printcolumn = r#"{"name": "WEIGHT", "type": "integer", "jsonPath": ".spec.weight"}"#,
+    printcolumn = r#"{"name": "READY", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Ready\")].status"}"#,
+    printcolumn = r#"{"name": "AGE", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#
 )]
 #[serde(rename_all = "camelCase")]
 #[schemars(transform = rules::real_server_schema)]
@@ -72,8 +68,8 @@ pub struct RealServerStatus {
     /// The `metadata.generation` that this status is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// What is said of this real server, one entry for each type: Accepted, and Ready, which is True when all
-    /// others are.
+    /// What is said of this real server, one entry for each type: `Accepted`, and `Ready`, which is True when
+    /// all others are.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

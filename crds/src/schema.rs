@@ -22,7 +22,7 @@ pub(crate) fn tidy(schema: &mut Schema) {
 fn unwrapped(text: &str) -> String {
     let mut unwrapped = String::with_capacity(text.len());
     for line in text.lines() {
-        let starts_anew = line.is_empty() || line.starts_with("- ") || unwrapped.ends_with("\n");
+        let starts_anew = line.is_empty() || line.starts_with("- ") || unwrapped.ends_with('\n');
         match unwrapped.is_empty() {
             true => {}
             false if starts_anew => unwrapped.push('\n'),

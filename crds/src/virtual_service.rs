@@ -24,22 +24,13 @@ use crate::{Condition, rules};
     derive = "PartialEq",
     doc = "A virtual service of the Linux Virtual Server: an address and ports that clients connect to, served by RealServers through direct routing.",
     selectable = ".spec.vip",
-    printcolumn(name = "VIP", type_ = "string", json_path = ".spec.vip"),
-    printcolumn(name = "PORTS", type_ = "string", json_path = ".status.portsSummary"),
-    printcolumn(name = "SCHEDULER", type_ = "string", json_path = ".spec.scheduler"),
-    printcolumn(
-        name = "REALSERVERS",
-        type_ = "string",
-        json_path = ".status.realServersSummary",
-        description = "Real servers in service, of all that are accepted"
-    ),
-    printcolumn(name = "DIRECTOR", type_ = "string", json_path = ".status.activeDirector"),
-    printcolumn(
-        name = "READY",
-        type_ = "string",
-        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
-    ),
-    printcolumn(name = "AGE", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn = r#"{"name": "VIP", "type": "string", "jsonPath": ".spec.vip"}"#,
+    printcolumn = r#"{"name": "PORTS", "type": "string", "jsonPath": ".status.portsSummary"}"#,
+    printcolumn = r#"{"name": "SCHEDULER", "type": "string", "jsonPath": ".spec.scheduler"}"#,
+    printcolumn = r#"{"name": "REALSERVERS", "type": "string", "jsonPath": ".status.realServersSummary", "description": "Real servers in service, of all that are accepted"}"#,
+    printcolumn = r#"{"name": "DIRECTOR", "type": "string", "jsonPath": ".status.activeDirector"}"#,
+    printcolumn = r#"{"name": "READY", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Ready\")].status"}"#,
+    printcolumn = r#"{"name": "AGE", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#
 )]
 #[serde(rename_all = "camelCase")]
 #[schemars(transform = rules::virtual_service_schema)]
@@ -100,7 +91,7 @@ pub struct VirtualServiceSpec {
     /// is ignored for others. Default: false.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub one_packet: bool,
-    /// Selects the RealServers in the same namespace by their labels. Left out it selects none; `{}` selects
+    /// Selects the real servers in the same namespace by their labels. Left out it selects none; `{}` selects
     /// all of the namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub real_server_selector: Option<LabelSelector>,
@@ -288,8 +279,8 @@ pub struct VirtualServiceStatus {
     /// The `metadata.generation` that this status is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// What is said of this virtual service, one entry for each type: Accepted, Programmed, Announced,
-    /// RealServersReady, and Ready, which is True when all of them are.
+    /// What is said of this virtual service, one entry for each type: `Accepted`, `Programmed`, `Announced`,
+    /// `RealServersReady`, and `Ready`, which is True when all of them are.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

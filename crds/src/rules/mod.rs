@@ -36,7 +36,7 @@ pub struct Rule {
 
 /// How the API server checks a rule.
 ///
-/// What OpenAPI can say is said in OpenAPI, because editors and linters read it too; there the API server
+/// What `OpenAPI` can say is said in `OpenAPI`, because editors and linters read it too; there the API server
 /// has words of its own. All else is CEL with our message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Check {
@@ -98,11 +98,15 @@ use rules;
 /// Writes the rules of a virtual service into the schema of its spec.
 pub(crate) fn virtual_service_schema(schema: &mut Schema) {
     tidy(schema);
-    VirtualServiceRule::ALL.iter().for_each(|rule| schema::add(schema, rule.rule()));
+    for rule in VirtualServiceRule::ALL {
+        schema::add(schema, rule.rule());
+    }
 }
 
 /// Writes the rules of a real server into the schema of its spec.
 pub(crate) fn real_server_schema(schema: &mut Schema) {
     tidy(schema);
-    RealServerRule::ALL.iter().for_each(|rule| schema::add(schema, rule.rule()));
+    for rule in RealServerRule::ALL {
+        schema::add(schema, rule.rule());
+    }
 }

@@ -1,4 +1,4 @@
-//! Writing rules into an OpenAPI schema.
+//! Writing rules into an `OpenAPI` schema.
 
 use schemars::Schema;
 use serde_json::{Map, Value, json};

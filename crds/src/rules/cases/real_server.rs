@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Breach, Case, Expected};
-use crate::rules::RealServerRule::{self as Rule, *};
+use crate::rules::RealServerRule as Rule;
 
 /// A spec that keeps every rule, with some fields changed.
 fn rs(changes: &Value) -> Value {
@@ -52,52 +52,57 @@ fn accepted() -> Vec<(&'static str, Value)> {
 fn broken() -> Vec<(&'static str, Value, Rule, &'static str)> {
     let at = |address: &str| rs(&json!({"address": address}));
     vec![
-        ("a host name for an address", at("rs1.example"), AddressIsAddress, "spec.address"),
-        ("an empty address", at(""), AddressIsAddress, "spec.address"),
-        ("an address with a prefix length", at("192.168.40.12/24"), AddressIsAddress, "spec.address"),
-        ("an address with a zone", at("fe80::12%eth0"), AddressIsAddress, "spec.address"),
-        ("an IPv4-mapped address", at("::ffff:192.168.40.12"), AddressIsAddress, "spec.address"),
-        ("an address in capitals", at("2001:DB8::12"), AddressIsCanonical, "spec.address"),
-        ("an address with zeros written out", at("2001:db8:0:0::12"), AddressIsCanonical, "spec.address"),
-        ("a loopback address", at("127.0.0.1"), AddressIsGlobalUnicast, "spec.address"),
-        ("a link-local address", at("fe80::12"), AddressIsGlobalUnicast, "spec.address"),
-        ("a multicast address", at("239.1.2.3"), AddressIsGlobalUnicast, "spec.address"),
-        ("the broadcast address", at("255.255.255.255"), AddressIsGlobalUnicast, "spec.address"),
-        ("an unspecified address", at("0.0.0.0"), AddressIsGlobalUnicast, "spec.address"),
-        ("a negative weight", rs(&json!({"weight": -1})), WeightInRange, "spec.weight"),
-        ("weight 65536", rs(&json!({"weight": 65536})), WeightInRange, "spec.weight"),
+        ("a host name for an address", at("rs1.example"), Rule::AddressIsAddress, "spec.address"),
+        ("an empty address", at(""), Rule::AddressIsAddress, "spec.address"),
+        ("an address with a prefix length", at("192.168.40.12/24"), Rule::AddressIsAddress, "spec.address"),
+        ("an address with a zone", at("fe80::12%eth0"), Rule::AddressIsAddress, "spec.address"),
+        ("an IPv4-mapped address", at("::ffff:192.168.40.12"), Rule::AddressIsAddress, "spec.address"),
+        ("an address in capitals", at("2001:DB8::12"), Rule::AddressIsCanonical, "spec.address"),
+        (
+            "an address with zeros written out",
+            at("2001:db8:0:0::12"),
+            Rule::AddressIsCanonical,
+            "spec.address",
+        ),
+        ("a loopback address", at("127.0.0.1"), Rule::AddressIsGlobalUnicast, "spec.address"),
+        ("a link-local address", at("fe80::12"), Rule::AddressIsGlobalUnicast, "spec.address"),
+        ("a multicast address", at("239.1.2.3"), Rule::AddressIsGlobalUnicast, "spec.address"),
+        ("the broadcast address", at("255.255.255.255"), Rule::AddressIsGlobalUnicast, "spec.address"),
+        ("an unspecified address", at("0.0.0.0"), Rule::AddressIsGlobalUnicast, "spec.address"),
+        ("a negative weight", rs(&json!({"weight": -1})), Rule::WeightInRange, "spec.weight"),
+        ("weight 65536", rs(&json!({"weight": 65536})), Rule::WeightInRange, "spec.weight"),
         (
             "a negative upper threshold",
             rs(&json!({"upperThreshold": -1})),
-            UpperThresholdInRange,
+            Rule::UpperThresholdInRange,
             "spec.upperThreshold",
         ),
         (
             "upper threshold 2^31",
             rs(&json!({"upperThreshold": 2_147_483_648_i64})),
-            UpperThresholdInRange,
+            Rule::UpperThresholdInRange,
             "spec.upperThreshold",
         ),
         (
             "a negative lower threshold",
             rs(&json!({"lowerThreshold": -1})),
-            LowerThresholdInRange,
+            Rule::LowerThresholdInRange,
             "spec.lowerThreshold",
         ),
         (
             "thresholds out of order",
             rs(&json!({"upperThreshold": 4, "lowerThreshold": 5})),
-            ThresholdsInOrder,
+            Rule::ThresholdsInOrder,
             "spec.lowerThreshold",
         ),
         (
             "a lower threshold alone",
             rs(&json!({"lowerThreshold": 5})),
-            ThresholdsInOrder,
+            Rule::ThresholdsInOrder,
             "spec.lowerThreshold",
         ),
-        ("port 0", rs(&json!({"port": 0})), PortInRange, "spec.port"),
-        ("port 65536", rs(&json!({"port": 65536})), PortInRange, "spec.port"),
+        ("port 0", rs(&json!({"port": 0})), Rule::PortInRange, "spec.port"),
+        ("port 65536", rs(&json!({"port": 65536})), Rule::PortInRange, "spec.port"),
     ]
 }
 

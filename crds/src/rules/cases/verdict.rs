@@ -1,4 +1,4 @@
-//! What an API server would say, without one: CEL by `kube-cel`, the few OpenAPI words that rules use by hand.
+//! What an API server would say, without one: CEL by `kube-cel`, the few `OpenAPI` words that rules use by hand.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;

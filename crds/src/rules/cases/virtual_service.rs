@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::{Breach, Case, Expected};
-use crate::rules::VirtualServiceRule::{self as Rule, *};
+use crate::rules::VirtualServiceRule as Rule;
 
 /// A spec that keeps every rule, with some fields changed; `null` takes a field away.
 fn web(changes: &Value) -> Value {
@@ -109,21 +109,24 @@ fn accepted() -> Vec<(&'static str, Value)> {
     ]
 }
 
-fn broken() -> Vec<(&'static str, Value, Vec<(Rule, &'static str)>)> {
+/// A name, a spec, and the rules that it breaks with the fields that break them.
+type Broken = (&'static str, Value, Vec<(Rule, &'static str)>);
+
+fn broken() -> Vec<Broken> {
     let vip = |vip: &str| web(&json!({"vip": vip}));
-    let is_not_global = || vec![(VipIsGlobalUnicast, "spec.vip")];
-    let is_no_address = || vec![(VipIsAddress, "spec.vip")];
-    let is_not_canonical = || vec![(VipIsCanonical, "spec.vip")];
+    let is_not_global = || vec![(Rule::VipIsGlobalUnicast, "spec.vip")];
+    let is_no_address = || vec![(Rule::VipIsAddress, "spec.vip")];
+    let is_not_canonical = || vec![(Rule::VipIsCanonical, "spec.vip")];
     let tcp = json!([{"port": 53, "protocol": "UDP"}, {"port": 53}]);
     vec![
-        ("nothing at all", json!({}), vec![(VipOrFirewallMark, "spec")]),
-        ("neither a VIP nor a mark", web(&json!({"vip": null})), vec![(VipOrFirewallMark, "spec")]),
-        ("a family and nothing else", json!({"family": "IPv4"}), vec![(VipOrFirewallMark, "spec")]),
-        ("a VIP and a mark", web(&json!({"firewallMark": 7})), vec![(VipOrFirewallMark, "spec")]),
+        ("nothing at all", json!({}), vec![(Rule::VipOrFirewallMark, "spec")]),
+        ("neither a VIP nor a mark", web(&json!({"vip": null})), vec![(Rule::VipOrFirewallMark, "spec")]),
+        ("a family and nothing else", json!({"family": "IPv4"}), vec![(Rule::VipOrFirewallMark, "spec")]),
+        ("a VIP and a mark", web(&json!({"firewallMark": 7})), vec![(Rule::VipOrFirewallMark, "spec")]),
         (
             "a VIP, a mark and its family",
             web(&json!({"firewallMark": 7, "family": "IPv4"})),
-            vec![(VipOrFirewallMark, "spec")],
+            vec![(Rule::VipOrFirewallMark, "spec")],
         ),
         ("a host name for a VIP", vip("web.example"), is_no_address()),
         ("an empty VIP", vip(""), is_no_address()),
@@ -151,149 +154,161 @@ fn broken() -> Vec<(&'static str, Value, Vec<(Rule, &'static str)>)> {
         ("an unspecified VIP", vip("0.0.0.0"), is_not_global()),
         ("an unspecified IPv6 VIP", vip("::"), is_not_global()),
         ("the broadcast address", vip("255.255.255.255"), is_not_global()),
-        ("a VIP without ports", web(&json!({"ports": null})), vec![(VipNeedsPorts, "spec.ports")]),
+        ("a VIP without ports", web(&json!({"ports": null})), vec![(Rule::VipNeedsPorts, "spec.ports")]),
         (
             "a VIP with an empty list of ports",
             web(&json!({"ports": []})),
-            vec![(VipNeedsPorts, "spec.ports")],
+            vec![(Rule::VipNeedsPorts, "spec.ports")],
         ),
-        ("65 ports", web(&json!({"ports": ports(65)})), vec![(AtMostPorts, "spec.ports")]),
+        ("65 ports", web(&json!({"ports": ports(65)})), vec![(Rule::AtMostPorts, "spec.ports")]),
         (
             "a port twice",
             web(&json!({"ports": [{"port": 80}, {"port": 80}]})),
-            vec![(PortsAreUnique, "spec.ports[1]")],
+            vec![(Rule::PortsAreUnique, "spec.ports[1]")],
         ),
         (
             "a port twice under two names",
             web(&json!({"ports": [
             {"name": "a", "port": 80}, {"port": 81}, {"name": "b", "port": 80, "protocol": "TCP"}]})),
-            vec![(PortsAreUnique, "spec.ports[2]")],
+            vec![(Rule::PortsAreUnique, "spec.ports[2]")],
         ),
         (
             "port 0",
             web(&json!({"ports": [{"port": 80}, {"port": 0}]})),
-            vec![(PortInRange, "spec.ports[1].port")],
+            vec![(Rule::PortInRange, "spec.ports[1].port")],
         ),
-        ("port 65536", web(&json!({"ports": [{"port": 65536}]})), vec![(PortInRange, "spec.ports[0].port")]),
+        (
+            "port 65536",
+            web(&json!({"ports": [{"port": 65536}]})),
+            vec![(Rule::PortInRange, "spec.ports[0].port")],
+        ),
         (
             "a negative port",
             web(&json!({"ports": [{"port": -80}]})),
-            vec![(PortInRange, "spec.ports[0].port")],
+            vec![(Rule::PortInRange, "spec.ports[0].port")],
         ),
         (
             "a mark with ports",
             marked(&json!({"ports": [{"port": 80}]})),
-            vec![(FirewallMarkWithoutPorts, "spec.ports")],
+            vec![(Rule::FirewallMarkWithoutPorts, "spec.ports")],
         ),
-        ("mark 0", marked(&json!({"firewallMark": 0})), vec![(FirewallMarkInRange, "spec.firewallMark")]),
+        (
+            "mark 0",
+            marked(&json!({"firewallMark": 0})),
+            vec![(Rule::FirewallMarkInRange, "spec.firewallMark")],
+        ),
         (
             "mark 2^32",
             marked(&json!({"firewallMark": 4_294_967_296_i64})),
-            vec![(FirewallMarkInRange, "spec.firewallMark")],
+            vec![(Rule::FirewallMarkInRange, "spec.firewallMark")],
         ),
         (
             "a mark without a family",
             marked(&json!({"family": null})),
-            vec![(FirewallMarkNeedsFamily, "spec.family")],
+            vec![(Rule::FirewallMarkNeedsFamily, "spec.family")],
         ),
         (
             "a VIP with a family",
             web(&json!({"family": "IPv4"})),
-            vec![(FamilyOnlyWithFirewallMark, "spec.family")],
+            vec![(Rule::FamilyOnlyWithFirewallMark, "spec.family")],
         ),
         (
             "flags without their scheduler",
             web(&json!({"schedulerFlags": ["sh-port"]})),
-            vec![(FlagsFitTheScheduler, "spec.schedulerFlags")],
+            vec![(Rule::FlagsFitTheScheduler, "spec.schedulerFlags")],
         ),
         (
             "a flag of sh with mh",
             web(&json!({"scheduler": "mh", "schedulerFlags": ["mh-port", "sh-fallback"]})),
-            vec![(FlagsFitTheScheduler, "spec.schedulerFlags")],
+            vec![(Rule::FlagsFitTheScheduler, "spec.schedulerFlags")],
         ),
         (
             "a flag twice",
             web(&json!({"scheduler": "sh", "schedulerFlags": ["sh-port", "sh-port"]})),
-            vec![(FlagsAreUnique, "spec.schedulerFlags[1]")],
+            vec![(Rule::FlagsAreUnique, "spec.schedulerFlags[1]")],
         ),
         (
             "no time to persist",
             web(&json!({"persistence": {"timeoutSeconds": 0}})),
-            vec![(PersistenceTimeoutInRange, "spec.persistence.timeoutSeconds")],
+            vec![(Rule::PersistenceTimeoutInRange, "spec.persistence.timeoutSeconds")],
         ),
         (
             "32 days to persist",
             web(&json!({"persistence": {"timeoutSeconds": 2_764_800}})),
-            vec![(PersistenceTimeoutInRange, "spec.persistence.timeoutSeconds")],
+            vec![(Rule::PersistenceTimeoutInRange, "spec.persistence.timeoutSeconds")],
         ),
         (
             "prefix length 0",
             web(&json!({"persistence": {"prefixLength": 0}})),
-            vec![(PrefixLengthInRange, "spec.persistence.prefixLength")],
+            vec![(Rule::PrefixLengthInRange, "spec.persistence.prefixLength")],
         ),
         (
             "prefix length 129",
             web(&json!({"persistence": {"prefixLength": 129}})),
-            vec![(PrefixLengthInRange, "spec.persistence.prefixLength")],
+            vec![(Rule::PrefixLengthInRange, "spec.persistence.prefixLength")],
         ),
         (
             "prefix length 33 of an IPv4 VIP",
             web(&json!({"persistence": {"prefixLength": 33}})),
-            vec![(PrefixLengthFitsFamily, "spec.persistence.prefixLength")],
+            vec![(Rule::PrefixLengthFitsFamily, "spec.persistence.prefixLength")],
         ),
         (
             "prefix length 64 of an IPv4 mark",
             marked(&json!({"persistence": {"prefixLength": 64}})),
-            vec![(PrefixLengthFitsFamily, "spec.persistence.prefixLength")],
+            vec![(Rule::PrefixLengthFitsFamily, "spec.persistence.prefixLength")],
         ),
         (
             "SIP over TCP",
             web(&json!({"persistence": {"engine": "sip"}})),
-            vec![(SipNeedsUdp, "spec.persistence.engine")],
+            vec![(Rule::SipNeedsUdp, "spec.persistence.engine")],
         ),
         (
             "SIP over TCP too",
             web(&json!({"ports": tcp, "persistence": {"engine": "sip"}})),
-            vec![(SipNeedsUdp, "spec.persistence.engine")],
+            vec![(Rule::SipNeedsUdp, "spec.persistence.engine")],
         ),
-        ("one packet of TCP", web(&json!({"onePacket": true})), vec![(OnePacketNeedsUdp, "spec.onePacket")]),
+        (
+            "one packet of TCP",
+            web(&json!({"onePacket": true})),
+            vec![(Rule::OnePacketNeedsUdp, "spec.onePacket")],
+        ),
         (
             "one packet of TCP too",
             web(&json!({"ports": tcp, "onePacket": true})),
-            vec![(OnePacketNeedsUdp, "spec.onePacket")],
+            vec![(Rule::OnePacketNeedsUdp, "spec.onePacket")],
         ),
         (
             "65 expressions",
             web(&json!({"realServerSelector": {"matchExpressions": expressions(65)}})),
-            vec![(AtMostExpressions, "spec.realServerSelector.matchExpressions")],
+            vec![(Rule::AtMostExpressions, "spec.realServerSelector.matchExpressions")],
         ),
         (
             "an unknown operator",
             selecting(&json!({"key": "app", "operator": "Gt", "values": ["1"]})),
-            vec![(OperatorIsKnown, "spec.realServerSelector.matchExpressions[1].operator")],
+            vec![(Rule::OperatorIsKnown, "spec.realServerSelector.matchExpressions[1].operator")],
         ),
         (
             "In without values",
             selecting(&json!({"key": "app", "operator": "In"})),
-            vec![(OperatorNeedsValues, "spec.realServerSelector.matchExpressions[1].values")],
+            vec![(Rule::OperatorNeedsValues, "spec.realServerSelector.matchExpressions[1].values")],
         ),
         (
             "NotIn with an empty list",
             selecting(&json!({"key": "app", "operator": "NotIn", "values": []})),
-            vec![(OperatorNeedsValues, "spec.realServerSelector.matchExpressions[1].values")],
+            vec![(Rule::OperatorNeedsValues, "spec.realServerSelector.matchExpressions[1].values")],
         ),
         (
             "Exists with values",
             selecting(&json!({"key": "app", "operator": "Exists", "values": ["web"]})),
-            vec![(OperatorWithoutValues, "spec.realServerSelector.matchExpressions[1].values")],
+            vec![(Rule::OperatorWithoutValues, "spec.realServerSelector.matchExpressions[1].values")],
         ),
         (
             "several mistakes at once",
             json!({"vip": "127.0.0.1", "ports": [{"port": 0}], "onePacket": true}),
             vec![
-                (VipIsGlobalUnicast, "spec.vip"),
-                (PortInRange, "spec.ports[0].port"),
-                (OnePacketNeedsUdp, "spec.onePacket"),
+                (Rule::VipIsGlobalUnicast, "spec.vip"),
+                (Rule::PortInRange, "spec.ports[0].port"),
+                (Rule::OnePacketNeedsUdp, "spec.onePacket"),
             ],
         ),
     ]
