@@ -10,6 +10,7 @@ use crate::step::Step;
 
 /// What is known of one service when it is compared.
 #[derive(Clone, Copy, Debug)]
+#[allow(clippy::struct_excessive_bools)] // four facts that come from four places, in any combination
 pub struct ServiceView<'a> {
     /// What should exist, if anything.
     pub desired: Option<&'a DesiredService>,
@@ -49,7 +50,7 @@ pub fn service(key: &ServiceKey, view: ServiceView<'_>) -> ServiceDecision {
                 decision.steps.push(Step::DelService { key: *key });
             }
         }
-        (Some(_), _) if !view.ledger_usable && !(view.ours && view.observed.is_some()) => {
+        (Some(_), observed) if !(view.ledger_usable || view.ours && observed.is_some()) => {
             decision.refused = Some(Programming::LedgerUnusable(format!(
                 "the ledger cannot be used, so {key} is neither added nor taken over; see the agent's log"
             )));

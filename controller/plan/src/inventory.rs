@@ -101,7 +101,7 @@ impl Inventory {
         match change {
             Change::Upsert(object) => match object.spec.clone() {
                 Spec::VirtualService(spec) => {
-                    self.upsert_virtual_service(object, validate::virtual_service(&spec))
+                    self.upsert_virtual_service(object, validate::virtual_service(&spec));
                 }
                 Spec::RealServer(spec) => self.upsert_real_server(object, validate::real_server(&spec)),
             },

@@ -197,7 +197,9 @@ fn a_service_without_real_servers_says_what_is_missing() {
     let words = |spec: &serde_json::Value, members: Vec<Object>| {
         let mut inventory = Inventory::default();
         inventory.change(Change::Upsert(virtual_service("web", 0, spec)));
-        members.into_iter().for_each(|member| inventory.change(Change::Upsert(member)));
+        for member in members {
+            inventory.change(Change::Upsert(member));
+        }
         let report = report(&inventory, Some(Programming::Programmed), None);
         assert_eq!(reason(&report, "RealServersReady"), (false, "NoneInService"));
         message(&report.conditions, "RealServersReady").to_owned()
