@@ -10,7 +10,10 @@ use rtnetlink::packet_route::{
     route::{RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteType, RouteVia},
 };
 
-use crate::link::{Address, Link, Route};
+use crate::{
+    link::{Address, Link, Route},
+    segment::NextHop,
+};
 
 /// `None` for a message that isn't about a link itself: bridges send `RTM_NEWLINK` and `RTM_DELLINK` of
 /// family `AF_BRIDGE` when a port joins or leaves, and the port lives on.
@@ -105,6 +108,15 @@ pub(crate) fn routes(message: &RouteMessage) -> Vec<Route> {
     let several =
         hops.unwrap_or_default().iter().map(|hop| route(hop.interface_index, gateway(&hop.attributes)));
     single.into_iter().chain(several).collect()
+}
+
+/// The kernel's answer to a route lookup. IPv6 answers with a route of kind unreachable where IPv4 refuses.
+pub(crate) fn next_hop(message: &RouteMessage) -> NextHop {
+    match message.header.kind {
+        RouteType::Local => NextHop::Local,
+        RouteType::Unicast => gateway(&message.attributes).map_or(NextHop::OnLink, NextHop::Router),
+        _ => NextHop::NoRoute,
+    }
 }
 
 /// Whether the message is about the main table and not about a cached clone of a route.

@@ -28,6 +28,7 @@ pub mod netlink;
 mod packet;
 pub mod preflight;
 pub mod probe;
+pub mod segment;
 pub mod sysctl;
 
 pub use monitor::{Event, Monitor};

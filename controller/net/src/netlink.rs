@@ -14,7 +14,7 @@ use rtnetlink::packet_route::{
         CacheInfo,
     },
     link::LinkMessage,
-    route::{RouteHeader, RouteMessage},
+    route::{RouteAttribute, RouteHeader, RouteMessage},
 };
 use rtnetlink::sys::AsyncSocket as _;
 use rustix::{
@@ -26,6 +26,7 @@ use crate::{
     OUR_PROTOCOL, decode,
     link::{Address, Link, Route, Snapshot, host_prefix},
     monitor::Monitor,
+    segment::NextHop,
 };
 
 /// How long the kernel may take for one request. It answers within microseconds; the limit only keeps a
@@ -193,6 +194,34 @@ impl Net {
             addresses: self.addresses().await?,
             routes: self.routes().await?,
         })
+    }
+
+    /// Asks the kernel's routing, policy rules included, where a packet of this host to `ip` goes next.
+    pub async fn next_hop(&self, ip: IpAddr) -> Result<NextHop, Error> {
+        let mut request = RouteMessage::default();
+        request.header.address_family = match ip {
+            IpAddr::V4(_) => AddressFamily::Inet,
+            IpAddr::V6(_) => AddressFamily::Inet6,
+        };
+        request.header.destination_prefix_length = host_prefix(ip);
+        request.attributes.push(RouteAttribute::Destination(ip.into()));
+        let what = || format!("look up the route to {ip}");
+        let mut answers = self.send(RouteNetlinkMessage::GetRoute(request), NLM_F_REQUEST)?;
+        let answer = tokio::time::timeout(ANSWER_WITHIN, answers.next())
+            .await
+            .map_err(|_| Error::NoAnswer { what: what() })?
+            .ok_or(Error::Closed)?;
+        match answer.payload {
+            NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewRoute(message)) => {
+                Ok(decode::next_hop(&message))
+            }
+            NetlinkPayload::Error(error) => match Errno::from_raw_os_error(error.raw_code().abs()) {
+                // fib_rules and fib_table_lookup: nothing, or a route of kind unreachable, blackhole or prohibit.
+                Errno::NETUNREACH | Errno::HOSTUNREACH | Errno::INVAL | Errno::ACCESS => Ok(NextHop::NoRoute),
+                errno => Err(Error::Refused { what: what(), source: errno.into() }),
+            },
+            _ => Err(Error::NoAnswer { what: what() }),
+        }
     }
 
     /// Binds `ip` to a link for ever, as /32 or /128 with our mark and without a prefix route. An IPv6

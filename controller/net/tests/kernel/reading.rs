@@ -6,7 +6,9 @@ use std::{os::unix::fs::MetadataExt as _, path::Path};
 use lvs_net::{
     Net, identity, interface,
     link::{Family, Link, Route},
-    preflight, sysctl,
+    preflight,
+    segment::NextHop,
+    sysctl,
 };
 
 use crate::segment::{D0, Segment, link};
@@ -123,5 +125,36 @@ fn the_namespace_read_is_the_one_of_the_calling_thread_and_root_has_both_capabil
         assert_ne!(expected, outside);
         let caps = identity::capabilities().unwrap();
         assert!(caps.net_admin && caps.net_raw);
+    });
+}
+
+#[test]
+#[ignore = "needs root and network namespaces: cargo lab test"]
+fn the_next_hop_is_what_the_kernel_would_take_policy_rules_included() {
+    let segment = Segment::new();
+    segment.d("route add 10.1.0.0/16 via 192.168.40.3");
+    segment.d("route add 10.1.2.0/24 dev d0");
+    segment.d("route add blackhole 10.3.0.0/16");
+    segment.d("route add unreachable fd00:50::/64");
+    segment.d("route add 10.4.0.0/16 via 192.168.40.3 table 100");
+    segment.d("rule add to 10.4.0.0/16 table 100");
+    let neighbour = NextHop::Router("192.168.40.3".parse().unwrap());
+    segment.on_director(async || {
+        let net = Net::connect().unwrap();
+        for (to, expected) in [
+            ("192.168.40.2", NextHop::Local),
+            ("fd00:40::2", NextHop::Local),
+            ("192.168.40.3", NextHop::OnLink),
+            ("fd00:40::3", NextHop::OnLink),
+            ("10.1.1.1", neighbour),
+            ("10.1.2.1", NextHop::OnLink),
+            ("10.3.0.1", NextHop::NoRoute),
+            ("10.4.0.1", neighbour),
+            ("203.0.113.1", NextHop::NoRoute),
+            ("fd00:50::1", NextHop::NoRoute),
+            ("fd00:99::1", NextHop::NoRoute),
+        ] {
+            assert_eq!(net.next_hop(to.parse().unwrap()).await.unwrap(), expected, "{to}");
+        }
     });
 }
