@@ -1,11 +1,12 @@
 //! The difference between what should exist and what does, as steps.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::desired::DesiredService;
 use crate::outcome::{Announcing, Programming};
-use crate::service::{Service, ServiceKey, family_of};
+use crate::service::{DestinationKey, Service, ServiceKey, family_of};
 use crate::step::Step;
 
 /// What is known of one service when it is compared.
@@ -25,6 +26,15 @@ pub struct ServiceView<'a> {
     pub destinations_held: bool,
     /// Whether ownership can be written down; if not, nothing is added or removed.
     pub ledger_usable: bool,
+    /// Destinations that are not on a link of this Director, and why: they are not added. One that is there
+    /// already stays, because the link may be back in a moment.
+    pub off_segment: &'a BTreeMap<DestinationKey, String>,
+}
+
+impl ServiceView<'_> {
+    fn may_add(&self, destination: &DestinationKey) -> bool {
+        self.ledger_usable && !self.off_segment.contains_key(destination)
+    }
 }
 
 /// What the comparison of one service says.
@@ -57,8 +67,11 @@ pub fn service(key: &ServiceKey, view: ServiceView<'_>) -> ServiceDecision {
         }
         (Some(desired), None) => {
             decision.steps.push(Step::NewService { key: *key, settings: desired.settings().clone() });
-            decision.steps.extend(desired.destinations.iter().map(|(destination, wanted)| {
-                Step::NewDestination { key: *key, destination: *destination, settings: wanted.settings }
+            let reachable = desired.destinations.iter().filter(|(destination, _)| view.may_add(destination));
+            decision.steps.extend(reachable.map(|(destination, wanted)| Step::NewDestination {
+                key: *key,
+                destination: *destination,
+                settings: wanted.settings,
             }));
         }
         (Some(desired), Some(observed)) if !view.ours => {
@@ -89,7 +102,7 @@ fn repair(
     }
     for (destination, wanted) in &desired.destinations {
         match observed.destinations.get(destination) {
-            None if view.ledger_usable => {
+            None if view.may_add(destination) => {
                 steps.push(Step::NewDestination {
                     key: *key,
                     destination: *destination,

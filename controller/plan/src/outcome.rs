@@ -1,6 +1,6 @@
 //! What came of a service and of a VIP on this Director.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crate::reason::Reason;
@@ -54,8 +54,22 @@ impl Programming {
 pub struct ServiceOutcome {
     /// Whether its rules are in force.
     pub programming: Programming,
-    /// Destinations that the kernel did not take.
+    /// Destinations that take no connections: the kernel did not take them, or they are on no link of this
+    /// Director.
     pub missing: BTreeSet<DestinationKey>,
+}
+
+impl ServiceOutcome {
+    /// Takes in the destinations that are on no link of this Director, and why.
+    #[must_use]
+    pub fn with_off_segment(mut self, off_segment: &BTreeMap<DestinationKey, String>) -> Self {
+        if !off_segment.is_empty() && self.programming == Programming::Programmed {
+            let words: Vec<&str> = off_segment.values().map(String::as_str).collect();
+            self.programming = Programming::NoRoute(words.join("; "));
+        }
+        self.missing.extend(off_segment.keys());
+        self
+    }
 }
 
 /// Where a VIP stands on this Director.
@@ -111,7 +125,7 @@ fn failure(step: &Step, error: &StepError) -> Programming {
             Step::NewService { settings, .. } | Step::SetService { settings, .. },
             StepError::Kernel { errno: errno::ENOENT, .. },
         ) => Programming::SchedulerMissing(missing_module(settings, &words)),
-        // `ip_vs_new_dest` refuses an address that is not unicast, which it also says of one without a route.
+        // `ip_vs_new_dest` refuses what is not a unicast address, which is every address before `lo` was up.
         (Step::NewDestination { destination, .. }, StepError::Kernel { errno: errno::EINVAL, .. }) => {
             Programming::NoRoute(format!(
                 "no route to {}: direct routing needs it on a link of this Director, and `lo` up ({words})",

@@ -1,10 +1,8 @@
-use std::collections::BTreeMap;
-
 use super::*;
 use crate::desired::DesiredDestination;
 use crate::fixtures::{address, object_key, settings, valid_virtual_service};
 use crate::object::Kind;
-use crate::service::{DestinationKey, DestinationSettings, Forwarding};
+use crate::service::{DestinationSettings, Forwarding};
 
 const WEB: &str = "172.16.21.10";
 
@@ -41,11 +39,38 @@ fn view<'a>(
     observed: Option<&'a Service>,
     ours: bool,
 ) -> ServiceView<'a> {
-    ServiceView { desired, observed, ours, held: false, destinations_held: false, ledger_usable: true }
+    static ALL_NEAR: BTreeMap<DestinationKey, String> = BTreeMap::new();
+    ServiceView {
+        desired,
+        observed,
+        ours,
+        held: false,
+        destinations_held: false,
+        ledger_usable: true,
+        off_segment: &ALL_NEAR,
+    }
 }
 
 fn steps(view: ServiceView<'_>) -> Vec<String> {
     crate::step::Plan::new(service(&web(), view).steps).steps().iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn a_destination_on_no_link_of_ours_is_not_added_but_stays_where_it_is_already() {
+    let wanted = desired("wrr", &[(12, 2), (13, 1)]);
+    let off_segment = BTreeMap::from([(rip(12), "behind a router".to_owned())]);
+    let far = |view| ServiceView { off_segment: &off_segment, ..view };
+    assert_eq!(
+        steps(far(view(Some(&wanted), None, false))),
+        [
+            "add service TCP 172.16.21.10:80 scheduler wrr",
+            "add destination TCP 172.16.21.10:80 -> 192.168.40.13:80 direct weight 1",
+        ]
+    );
+    let without = observed("wrr", &[(13, 1)]);
+    assert!(steps(far(view(Some(&wanted), Some(&without), true))).is_empty());
+    let with = observed("wrr", &[(12, 2), (13, 1)]);
+    assert!(steps(far(view(Some(&wanted), Some(&with), true))).is_empty());
 }
 
 #[test]
