@@ -1,0 +1,227 @@
+//! `run`: puts the parts together. The source, the HTTP server and the status writer share one async thread; the
+//! driver has its own, because its calls to the kernel block.
+
+use std::process::ExitCode;
+use std::sync::mpsc::{self, Sender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use futures::StreamExt as _;
+use lvs_net::{Event, Net, identity};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tracing::{info, warn};
+
+use crate::api::Stop;
+use crate::args::{Node, Run};
+use crate::board::Board;
+use crate::driver_thread::{self, Trigger};
+use crate::kernel::linux::{LinuxKernel, chain};
+use crate::ledger::Ledger;
+use crate::metrics::Metrics;
+use crate::source::Update;
+use crate::sync::{Driver, NetworkChange};
+use crate::{api, cleanup, http, manifests};
+
+/// Updates on their way from the source to the driver's inbox.
+const UPDATES: usize = 16;
+/// Reports of the network that are told to the driver as one.
+const REPORTS: usize = 1024;
+
+/// Runs the agent until it is told to stop. Rules, connections and VIPs stay, unless the API server says that this
+/// node is no Director any more.
+///
+/// # Errors
+/// Only what cannot be waited for: missing capabilities, an unusable state directory, a taken port.
+pub fn run(args: Run) -> Result<ExitCode> {
+    check_capabilities()?;
+    let ledger = open_ledger(&args.node)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_stack_size(1 << 20)
+        .enable_all()
+        .build()
+        .context("cannot start the async runtime")?;
+    let node = args.node.clone();
+    if let Stop::Remove(why) = runtime.block_on(serve(args, ledger))? {
+        info!(why, "this node is no Director any more: removing what is ours");
+        // The driver has ended and let go of the state directory.
+        cleanup::run(&node)?;
+        // Not before: another Director takes over when the Lease is gone.
+        runtime.block_on(api::withdraw(&node));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Both are needed for everything the agent does; without them nothing would ever get better by waiting.
+///
+/// # Errors
+/// If one of them is missing, with the way to get it.
+pub fn check_capabilities() -> Result<()> {
+    let capabilities = identity::capabilities().context("cannot read this process's capabilities")?;
+    if !capabilities.net_admin {
+        bail!("CAP_NET_ADMIN is missing: run as root, or add NET_ADMIN to the container's capabilities");
+    }
+    if !capabilities.net_raw {
+        bail!(
+            "CAP_NET_RAW is missing (needed for ARP): run as root, or add NET_RAW to the container's capabilities"
+        );
+    }
+    Ok(())
+}
+
+/// Opens the ledger of this boot and network namespace.
+///
+/// # Errors
+/// If the state directory cannot be used or another agent holds it.
+pub fn open_ledger(node: &Node) -> Result<Ledger> {
+    let boot = identity::boot_id().context("cannot tell this boot from others")?;
+    let namespace = identity::network_namespace().context("cannot tell the network namespace")?;
+    Ok(Ledger::open(&node.state_dir, &boot, namespace)?)
+}
+
+async fn serve(args: Run, ledger: Ledger) -> Result<Stop> {
+    let board = Board::default();
+    let metrics = Metrics::new(&args.node.node_name);
+    let servers = http::Servers::bind(args.http, args.metrics_http).await?.serve(
+        board.clone(),
+        metrics.clone(),
+        args.node.node_name.clone(),
+    );
+
+    let (triggers, inbox) = mpsc::channel();
+    let net = Net::connect().context("cannot open an rtnetlink socket")?;
+    let network = tokio::spawn(watch_network(net.clone(), triggers.clone()));
+    let mut source = spawn_source(&args.node, &ledger, &board, triggers.clone());
+
+    let kernel = LinuxKernel::new(
+        tokio::runtime::Handle::current(),
+        net,
+        args.node.vip_interface.clone(),
+        triggers.clone(),
+    );
+    let driver = Driver::new(kernel, ledger, board, metrics, Instant::now());
+    let resync = Duration::from_secs(args.resync_seconds);
+    let (alive, driver_ended) = oneshot::channel::<()>();
+    let driver = thread::Builder::new()
+        .name("driver".to_owned())
+        .spawn(move || {
+            // Dropped when the thread ends, by a panic too.
+            let _alive = alive;
+            driver_thread::run(driver, &inbox, resync);
+        })
+        .context("cannot start the driver's thread")?;
+
+    info!(node = %args.node.node_name, http = %args.http, "the agent runs");
+    tokio::select! {
+        stop = wait_for_stop() => stop?,
+        // Without one of them the agent would look alive and do nothing. Whoever started it starts it again, and
+        // rules stay meanwhile.
+        _ = driver_ended => {}
+        _ = &mut source.ended => bail!("the source of objects ended; its last words are above"),
+    }
+    let stop = source.why_stopped().await;
+    if stop == Stop::Keep {
+        info!("stopping: rules, connections and VIPs stay in place");
+    }
+    let _ = triggers.send(Trigger::Stop);
+    source.abort();
+    for task in [network, servers] {
+        task.abort();
+    }
+    // A step that has begun is finished and written down.
+    let joined = tokio::task::spawn_blocking(move || driver.join()).await;
+    match joined {
+        Ok(Ok(())) => Ok(stop),
+        Ok(Err(_)) | Err(_) => bail!("the driver's thread panicked; its last words are above"),
+    }
+}
+
+async fn wait_for_stop() -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+/// The source that the command line names.
+struct Source {
+    api: Option<api::Running>,
+    tasks: Vec<JoinHandle<()>>,
+    /// Resolves when it will deliver nothing any more.
+    ended: oneshot::Receiver<()>,
+}
+
+impl Source {
+    /// With files for objects nobody knows better than whoever stops the agent.
+    async fn why_stopped(&self) -> Stop {
+        match &self.api {
+            Some(api) => api.why_stopped().await,
+            None => Stop::Keep,
+        }
+    }
+
+    fn abort(&self) {
+        for task in self.api.iter().map(|api| &api.task).chain(&self.tasks) {
+            task.abort();
+        }
+    }
+}
+
+/// Starts the source; what it delivers becomes triggers.
+fn spawn_source(node: &Node, ledger: &Ledger, board: &Board, triggers: Sender<Trigger>) -> Source {
+    let (sink, mut updates) = tokio::sync::mpsc::channel::<Update>(UPDATES);
+    let (alive, ended) = oneshot::channel();
+    let mut source = Source { api: None, tasks: Vec::new(), ended };
+    match &node.manifests {
+        Some(directory) => {
+            source.tasks.push(tokio::spawn(manifests::run(directory.clone(), sink)));
+            source.tasks.push(tokio::spawn(board.clone().discard_changes()));
+        }
+        None => source.api = Some(api::spawn(node, ledger.objects(), board.clone(), sink, triggers.clone())),
+    }
+    source.tasks.push(tokio::spawn(async move {
+        let _alive = alive;
+        while let Some(update) = updates.recv().await {
+            if triggers.send(Trigger::Update(update)).is_err() {
+                return;
+            }
+        }
+    }));
+    source
+}
+
+/// Tells the driver of changes to addresses, links and routes; starts again if the watch breaks.
+async fn watch_network(net: Net, triggers: Sender<Trigger>) {
+    let mut complained = false;
+    loop {
+        match net.monitor().await {
+            Ok(events) => {
+                complained = false;
+                // Routers may change thousands of routes a second: what waits is told once.
+                let mut reports = events.ready_chunks(REPORTS);
+                while let Some(events) = reports.next().await {
+                    let routes = events.iter().all(|event| matches!(event, Event::RouteChanged));
+                    let change = if routes { NetworkChange::Routes } else { NetworkChange::LinksOrAddresses };
+                    if triggers.send(Trigger::Network(change)).is_err() {
+                        return;
+                    }
+                }
+                warn!("the watch on links and addresses ended; starting it again");
+            }
+            Err(error) if !complained => {
+                complained = true;
+                warn!(error = chain(&error), "links and addresses cannot be watched; trying again");
+            }
+            Err(_) => {}
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        // Whatever happened meanwhile was not reported.
+        let _ = triggers.send(Trigger::Network(NetworkChange::LinksOrAddresses));
+    }
+}

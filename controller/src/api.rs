@@ -1,0 +1,237 @@
+//! The API server as the source of objects, and as the place where statuses, events and Leases go.
+//!
+//! ```text
+//!           ┌► feed ─► observed ─► store (evidence) ─► source ─► the driver
+//! connect ──┼► lease ─► peers ─► the driver's role, and the directors that live
+//!           ├► status (wanted, pace) ◄─ the board, statuses, directors
+//!           ├► events ◄─ the board
+//!           └► stop: the DaemonSet we belong to
+//! ```
+//! All of them share one task. None of them ever ends because the API server is away: what is in force stays.
+//!
+//! # What is asked of the API server
+//! The chart grants exactly this.
+//!
+//! | group | resource | verbs | scope |
+//! |---|---|---|---|
+//! | `lvs-operator.dev` | `virtualservices`, `realservers` | `list` `watch` | cluster |
+//! | `lvs-operator.dev` | `virtualservices/status`, `realservers/status` | `patch` | cluster |
+//! | `events.k8s.io` | `events` | `create` `patch` | cluster |
+//! | core | `nodes` | `get` | cluster |
+//! | `coordination.k8s.io` | `leases` | `list` `create` `patch` `delete` | own namespace |
+//! | core | `pods` | `get` | own namespace |
+//! | `apps` | `daemonsets` | `get` `list` `watch` | own namespace |
+
+mod backoff;
+mod connect;
+mod directors;
+mod events;
+mod evidence;
+mod feed;
+#[cfg(test)]
+mod fixtures;
+mod guarded;
+mod lease;
+mod observed;
+mod peers;
+mod source;
+mod status;
+mod statuses;
+mod stop;
+mod store;
+
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::env;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use kube::Api;
+use kube::api::ListParams;
+use lvs_crds::{RealServer, VirtualService};
+use lvs_plan::{Change, ObjectKey};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tracing::{info, warn};
+
+use crate::args::Node;
+use crate::board::Board;
+use crate::driver_thread::Trigger;
+use crate::source::{SourceState, Update};
+use backoff::Backoff;
+use connect::{Connection, connect, explain};
+use directors::Directors;
+use guarded::Guarded;
+use lease::{Identity, Leases};
+use observed::{Watched, observe};
+use source::{Contact, Source, Unauthorized};
+use status::Writer;
+use statuses::Statuses;
+use stop::{Owner, PodName};
+
+pub use stop::Stop;
+
+/// Objects per request of [`read_once`].
+const PAGE: u32 = 500;
+
+/// The running source.
+pub struct Running {
+    /// Ends when it is aborted.
+    pub task: JoinHandle<()>,
+    node: Node,
+    connection: watch::Receiver<Option<Connection>>,
+    pod: Option<PodName>,
+    owner: Owner,
+}
+
+impl Running {
+    /// Says why this agent was told to stop, within 2 s.
+    pub async fn why_stopped(&self) -> Stop {
+        let Some(pod) = &self.pod else { return Stop::Keep };
+        let client = self.connection.borrow().as_ref().map(|connection| connection.client.clone());
+        self.owner.why_stopped(client, pod, &self.node.node_name).await
+    }
+}
+
+/// Takes back the Lease of a Director that holds nothing any more. Failing costs the others a wait until it expires.
+pub async fn withdraw(node: &Node) {
+    let withdrawn = match connect(node).await {
+        Ok(connection) => {
+            let identity = identity(node, &connection);
+            lease::withdraw(connection.client, &identity).await
+        }
+        Err(error) => Err(connect::chain(&error)),
+    };
+    match withdrawn {
+        Ok(()) => info!("the Lease of this Director is withdrawn"),
+        Err(error) => warn!(error, "the Lease of this Director stays until it expires"),
+    }
+}
+
+/// Delivers the objects of the API server to `sink`, then every change, and keeps their status, until the task is
+/// aborted. `previous`: the virtual services whose rules the ledger names.
+pub fn spawn(
+    node: &Node,
+    previous: BTreeSet<ObjectKey>,
+    board: Board,
+    sink: mpsc::Sender<Update>,
+    triggers: std::sync::mpsc::Sender<Trigger>,
+) -> Running {
+    let (connections, connection) = watch::channel(None);
+    let owner = Owner::default();
+    let pod = pod_name();
+    let parts = Parts { previous, board, sink, triggers, owner: owner.clone(), pod: pod.clone() };
+    let task = tokio::spawn(run(node.clone(), parts, connections));
+    Running { task, node: node.clone(), connection, pod, owner }
+}
+
+struct Parts {
+    previous: BTreeSet<ObjectKey>,
+    board: Board,
+    sink: mpsc::Sender<Update>,
+    triggers: std::sync::mpsc::Sender<Trigger>,
+    owner: Owner,
+    pod: Option<PodName>,
+}
+
+async fn run(node: Node, parts: Parts, connections: watch::Sender<Option<Connection>>) {
+    let Parts { previous, board, sink, triggers, owner, pod } = parts;
+    let me = node.node_name.clone();
+    let (known, directors) =
+        watch::channel(Directors { me: me.clone(), ready: false, published: false, others: None });
+    let (leases_say, contact) = watch::channel(Contact::default());
+    let rules_in_force = !previous.is_empty();
+    let statuses = Statuses::default();
+    let (queue, mut recorder) = events::queue(board.clone());
+    let mut leases = Leases::new(board.clone(), triggers, known, leases_say, rules_in_force);
+    let mut writer = Writer::new(board, statuses.clone(), directors, queue);
+    let mut source = Source::new(previous, statuses, sink, contact);
+
+    let connection = connections.subscribe();
+    let belongings = async {
+        if let Some(pod) = &pod {
+            owner.run(pod, connection.clone()).await;
+        }
+    };
+    tokio::join!(
+        stay_connected(&node, &mut source, &mut leases, connections),
+        writer.run(connection.clone()),
+        recorder.run(&me, connection.clone()),
+        belongings,
+    );
+}
+
+/// Connects, and connects anew whenever the credentials fail.
+async fn stay_connected(
+    node: &Node,
+    source: &mut Source,
+    leases: &mut Leases,
+    connections: watch::Sender<Option<Connection>>,
+) -> Infallible {
+    let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(15));
+    loop {
+        match connect(node).await {
+            Ok(connection) => {
+                connections.send_replace(Some(connection.clone()));
+                let identity = identity(node, &connection);
+                let Unauthorized = tokio::select! {
+                    unauthorized = source.run(&connection) => unauthorized,
+                    never = leases.run(&connection, &identity) => match never {},
+                };
+            }
+            Err(error) => source.unreachable(&connect::chain(&error)).await,
+        }
+        tokio::time::sleep(backoff.wait()).await;
+    }
+}
+
+/// Every Director's Lease is in the namespace of its pod; those outside the cluster have to name the same one.
+fn identity(node: &Node, connection: &Connection) -> Identity {
+    let namespace =
+        env_name("POD_NAMESPACE").unwrap_or_else(|| connection.client.default_namespace().to_owned());
+    Identity { node_name: node.node_name.clone(), namespace }
+}
+
+fn pod_name() -> Option<PodName> {
+    Some(PodName { namespace: env_name("POD_NAMESPACE")?, name: env_name("POD_NAME")? })
+}
+
+fn env_name(variable: &str) -> Option<String> {
+    env::var(variable).ok().filter(|name| !name.is_empty())
+}
+
+/// One look at the objects, for commands that do not stay.
+///
+/// # Errors
+/// If the API server cannot be reached, refuses, or has objects that cannot be understood.
+pub async fn read_once(node: &Node) -> Result<Update> {
+    let connection = connect(node).await?;
+    let mut changes = Vec::new();
+    list::<VirtualService>(&connection, &mut changes).await?;
+    list::<RealServer>(&connection, &mut changes).await?;
+    let state = SourceState { complete: true, up_to_date: true, ..SourceState::default() };
+    Ok(Update { changes, state })
+}
+
+async fn list<K: Watched>(connection: &Connection, changes: &mut Vec<Change>) -> Result<()> {
+    let api = Api::<Guarded<K>>::all(connection.client.clone());
+    let mut params = ListParams::default().limit(PAGE);
+    loop {
+        let page = api.list(&params).await.map_err(|error| {
+            let doing = format!("list {}.{}", K::plural(&()), K::group(&()));
+            anyhow::anyhow!("{}", explain(&error, &doing, &connection.address))
+        })?;
+        for object in page.items {
+            let observed = observe(object);
+            if let Some(words) = observed.malformed {
+                let key = observed.object.key;
+                bail!("{} {key} does not fit the API of this version: {words}", key.kind.as_str());
+            }
+            changes.push(Change::Upsert(observed.object));
+        }
+        params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
+        if params.continue_token.is_none() {
+            return Ok(());
+        }
+    }
+}

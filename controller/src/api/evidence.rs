@@ -1,0 +1,189 @@
+//! When a full list is believed that something is gone (invariant I6: nothing is removed because information is
+//! missing).
+//!
+//! A watch's `Deleted` counts at once and is none of this module's business. A full list that lacks more than
+//! 20 % and more than 10 of what is in force needs a second list, by a fresh request 2..10 s later, that lacks
+//! nothing else.
+
+use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
+use std::time::{Duration, Instant};
+
+use lvs_plan::ObjectKey;
+
+/// When the second list must have been asked for, after the first one was.
+pub(super) const SECOND_LIST: RangeInclusive<Duration> = Duration::from_secs(2)..=Duration::from_secs(10);
+/// As many may always be missing.
+const FEW: usize = 10;
+/// One part in so many may always be missing: 20 %.
+const PART: usize = 5;
+
+/// A list that was not believed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Doubt {
+    /// When it was asked for.
+    pub(super) asked: Instant,
+    /// What it lacks.
+    pub(super) missing: BTreeSet<ObjectKey>,
+}
+
+/// What a full list is evidence for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Judgement {
+    /// These are gone.
+    Gone(BTreeSet<ObjectKey>),
+    /// Nothing is removed; another list is needed.
+    Doubtful(Doubt),
+}
+
+/// A full list, beside what is in force.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct List<'a> {
+    /// When it was asked for.
+    pub(super) asked: Instant,
+    /// What it lacks of what is in force.
+    pub(super) missing: &'a BTreeSet<ObjectKey>,
+    /// How much is in force.
+    pub(super) in_force: usize,
+    /// It is empty, rules are in force, and of these it is not known how many objects of this kind they come from:
+    /// after a restart the ledger tells virtual services only.
+    pub(super) blank: bool,
+}
+
+/// Judges a full list. `doubt` is the list before it, if that was not believed.
+pub(super) fn judge(list: List<'_>, doubt: Option<&Doubt>) -> Judgement {
+    let List { asked, missing, in_force, blank } = list;
+    let many = missing.len() > FEW && missing.len() * PART > in_force;
+    if !many && !blank {
+        return Judgement::Gone(missing.clone());
+    }
+    if let Some(doubt) = doubt.filter(|doubt| missing.is_subset(&doubt.missing)) {
+        let later = asked.saturating_duration_since(doubt.asked);
+        if SECOND_LIST.contains(&later) {
+            return Judgement::Gone(missing.clone());
+        }
+        if later < *SECOND_LIST.start() {
+            // Too soon to count, but nothing speaks against the first one either.
+            return Judgement::Doubtful(doubt.clone());
+        }
+    }
+    Judgement::Doubtful(Doubt { asked, missing: missing.clone() })
+}
+
+#[cfg(test)]
+mod tests {
+    use lvs_plan::Kind;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn keys(names: impl IntoIterator<Item = usize>) -> BTreeSet<ObjectKey> {
+        names.into_iter().map(|n| ObjectKey::new(Kind::RealServer, "default", &format!("rs{n}"))).collect()
+    }
+
+    fn list(asked: Instant, missing: &BTreeSet<ObjectKey>, in_force: usize) -> List<'_> {
+        List { asked, missing, in_force, blank: false }
+    }
+
+    #[test]
+    fn only_a_large_part_that_is_also_many_is_doubted() {
+        let now = Instant::now();
+        for (in_force, missing, believed) in [
+            (0, 0, true),
+            (1, 1, true),
+            (10, 10, true),
+            (11, 11, false),
+            (50, 10, true),
+            (50, 11, false),
+            (55, 11, true),
+            (54, 11, false),
+            (1000, 200, true),
+            (1000, 201, false),
+            (1000, 1000, false),
+        ] {
+            let missing = keys(0..missing);
+            let judgement = judge(list(now, &missing, in_force), None);
+            assert_eq!(matches!(judgement, Judgement::Gone(_)), believed, "{} of {in_force}", missing.len());
+        }
+    }
+
+    #[test]
+    fn a_second_list_counts_from_2_to_10_seconds_later() {
+        let now = Instant::now();
+        let missing = keys(0..50);
+        let doubt = Doubt { asked: now, missing: missing.clone() };
+        for (later, believed) in [(0, false), (1_999, false), (2_000, true), (10_000, true), (10_001, false)]
+        {
+            let asked = now + Duration::from_millis(later);
+            let judgement = judge(list(asked, &missing, 50), Some(&doubt));
+            assert_eq!(matches!(judgement, Judgement::Gone(_)), believed, "{later} ms");
+        }
+    }
+
+    #[test]
+    fn a_second_list_that_came_too_soon_leaves_the_first_one_standing() {
+        let now = Instant::now();
+        let missing = keys(0..50);
+        let doubt = Doubt { asked: now, missing: missing.clone() };
+        let soon = judge(list(now + Duration::from_secs(1), &missing, 50), Some(&doubt));
+        assert_eq!(soon, Judgement::Doubtful(doubt));
+    }
+
+    #[test]
+    fn a_second_list_that_lacks_something_else_is_a_first_one() {
+        let now = Instant::now();
+        let doubt = Doubt { asked: now, missing: keys(0..50) };
+        let later = now + Duration::from_secs(4);
+        let other = keys(1..51);
+        assert_eq!(
+            judge(list(later, &other, 100), Some(&doubt)),
+            Judgement::Doubtful(Doubt { asked: later, missing: other.clone() })
+        );
+        let fewer = keys(5..50);
+        assert_eq!(judge(list(later, &fewer, 100), Some(&doubt)), Judgement::Gone(fewer.clone()));
+    }
+
+    #[test]
+    fn a_list_that_is_blank_where_rules_are_in_force_needs_a_second_one() {
+        let now = Instant::now();
+        let none = BTreeSet::new();
+        let first = judge(List { asked: now, missing: &none, in_force: 0, blank: true }, None);
+        let Judgement::Doubtful(doubt) = first else { panic!("{first:?}") };
+        let asked = now + Duration::from_secs(4);
+        let second = judge(List { asked, missing: &none, in_force: 0, blank: true }, Some(&doubt));
+        assert_eq!(second, Judgement::Gone(none.clone()));
+    }
+
+    proptest! {
+        /// Whatever lists come at whatever times: more than the bound goes only when two lists that were asked for
+        /// 2..10 s apart both lacked it.
+        #[test]
+        fn nothing_large_goes_on_the_word_of_one_list(
+            lists in prop::collection::vec((0_u64..15_000, prop::collection::btree_set(0_usize..60, 0..60)), 1..12),
+        ) {
+            let mut now = Instant::now();
+            let mut in_force = keys(0..60);
+            let mut doubt: Option<Doubt> = None;
+            let mut before: Vec<(Instant, BTreeSet<ObjectKey>)> = Vec::new();
+            for (wait, lacks) in lists {
+                now += Duration::from_millis(wait);
+                let lacks = keys(lacks);
+                let missing: BTreeSet<ObjectKey> = in_force.intersection(&lacks).cloned().collect();
+                match judge(list(now, &missing, in_force.len()), doubt.as_ref()) {
+                    Judgement::Gone(gone) => {
+                        if gone.len() > 10 && gone.len() * 5 > in_force.len() {
+                            let witness = before.iter().any(|(asked, lacked)| {
+                                SECOND_LIST.contains(&(now - *asked)) && gone.is_subset(lacked)
+                            });
+                            prop_assert!(witness, "{} of {} went at once", gone.len(), in_force.len());
+                        }
+                        in_force = in_force.difference(&gone).cloned().collect();
+                        doubt = None;
+                    }
+                    Judgement::Doubtful(next) => doubt = Some(next),
+                }
+                before.push((now, lacks));
+            }
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! From an object of the API server to an object of the plan and the status that the server has.
+
+use std::sync::Arc;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Resource;
+use lvs_crds::{
+    RealServer, RealServerSpec, RealServerStatus, VirtualService, VirtualServiceSpec, VirtualServiceStatus,
+};
+use lvs_plan::{Kind, Object, ObjectKey, Spec};
+use serde::de::DeserializeOwned;
+
+use super::guarded::Guarded;
+
+/// The status that the API server has.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum ServerStatus {
+    VirtualService(VirtualServiceStatus),
+    RealServer(RealServerStatus),
+}
+
+impl ServerStatus {
+    pub(super) fn as_virtual_service(&self) -> Option<&VirtualServiceStatus> {
+        match self {
+            Self::VirtualService(status) => Some(status),
+            Self::RealServer(_) => None,
+        }
+    }
+
+    pub(super) fn as_real_server(&self) -> Option<&RealServerStatus> {
+        match self {
+            Self::RealServer(status) => Some(status),
+            Self::VirtualService(_) => None,
+        }
+    }
+}
+
+/// One object as it was seen.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Observed {
+    pub(super) object: Object,
+    /// Why its spec could not be understood; `object.spec` is then [`Watched::unreadable`].
+    pub(super) malformed: Option<String>,
+    pub(super) status: Option<ServerStatus>,
+}
+
+/// A kind that is watched.
+pub(super) trait Watched:
+    Resource<DynamicType = ()> + DeserializeOwned + Clone + std::fmt::Debug + Send + 'static
+{
+    const KIND: Kind;
+
+    fn into_parts(self) -> (ObjectMeta, Spec, Option<ServerStatus>);
+
+    /// Stands for a spec that cannot be understood: it breaks a rule, so what is in force for the object stays,
+    /// as for any other object that breaks one.
+    fn unreadable() -> Spec;
+}
+
+impl Watched for VirtualService {
+    const KIND: Kind = Kind::VirtualService;
+
+    fn into_parts(self) -> (ObjectMeta, Spec, Option<ServerStatus>) {
+        let Self { metadata, spec, status } = self;
+        (metadata, Spec::VirtualService(Arc::new(spec)), status.map(ServerStatus::VirtualService))
+    }
+
+    fn unreadable() -> Spec {
+        Spec::VirtualService(Arc::new(VirtualServiceSpec::default()))
+    }
+}
+
+impl Watched for RealServer {
+    const KIND: Kind = Kind::RealServer;
+
+    fn into_parts(self) -> (ObjectMeta, Spec, Option<ServerStatus>) {
+        let Self { metadata, spec, status } = self;
+        (metadata, Spec::RealServer(Arc::new(spec)), status.map(ServerStatus::RealServer))
+    }
+
+    fn unreadable() -> Spec {
+        Spec::RealServer(Arc::new(RealServerSpec {
+            address: String::new(),
+            weight: 0,
+            drain: false,
+            upper_threshold: None,
+            lower_threshold: None,
+            port: None,
+        }))
+    }
+}
+
+/// Who the object is.
+pub(super) fn key_of<K: Watched>(object: &Guarded<K>) -> ObjectKey {
+    key(K::KIND, object.meta())
+}
+
+/// Reads one object.
+pub(super) fn observe<K: Watched>(object: Guarded<K>) -> Observed {
+    let (metadata, spec, status, malformed) = match object.0.0 {
+        Ok(object) => {
+            let (metadata, spec, status) = object.into_parts();
+            (metadata, spec, status, None)
+        }
+        Err(invalid) => (invalid.metadata, K::unreadable(), None, Some(invalid.error)),
+    };
+    let object = Object {
+        key: key(K::KIND, &metadata),
+        uid: metadata.uid.unwrap_or_default(),
+        generation: metadata.generation.unwrap_or_default(),
+        created: metadata.creation_timestamp.map_or(0, |time| time.0.as_second()),
+        labels: metadata.labels.unwrap_or_default(),
+        file: None,
+        spec,
+    };
+    Observed { object, malformed, status }
+}
+
+fn key(kind: Kind, metadata: &ObjectMeta) -> ObjectKey {
+    ObjectKey::new(
+        kind,
+        metadata.namespace.as_deref().unwrap_or_default(),
+        metadata.name.as_deref().unwrap_or_default(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_object_keeps_what_decides_about_rules() {
+        let object: Guarded<RealServer> = serde_json::from_value(json!({
+            "apiVersion": "lvs-operator.dev/v1alpha1", "kind": "RealServer",
+            "metadata": {
+                "name": "rs1", "namespace": "shop", "uid": "u1", "generation": 3,
+                "creationTimestamp": "2023-11-14T22:13:20Z", "labels": {"app": "web"},
+            },
+            "spec": {"address": "192.168.40.12", "weight": 2},
+        }))
+        .unwrap();
+        assert_eq!(key_of(&object).to_string(), "shop/rs1");
+        let Observed { object, malformed, status } = observe(object);
+        assert_eq!((object.uid.as_str(), object.generation, object.created), ("u1", 3, 1_700_000_000));
+        assert_eq!(object.labels["app"], "web");
+        assert_eq!((malformed, status), (None, None));
+    }
+
+    #[test]
+    fn an_object_that_cannot_be_understood_is_there_with_a_spec_that_breaks_a_rule() {
+        for (object, rules_broken) in [
+            (observe::<VirtualService>(malformed("VirtualService")), true),
+            (observe::<RealServer>(malformed("RealServer")), true),
+        ] {
+            assert!(object.malformed.is_some());
+            let broken = match &object.object.spec {
+                Spec::VirtualService(spec) => lvs_plan::validate::virtual_service(spec).is_err(),
+                Spec::RealServer(spec) => lvs_plan::validate::real_server(spec).is_err(),
+            };
+            assert_eq!(broken, rules_broken, "{:?}", object.object.key);
+        }
+    }
+
+    fn malformed<K: Watched>(kind: &str) -> Guarded<K> {
+        serde_json::from_value(json!({
+            "apiVersion": "lvs-operator.dev/v1alpha1", "kind": kind,
+            "metadata": {"name": "bad", "namespace": "default"}, "spec": 7,
+        }))
+        .unwrap()
+    }
+}

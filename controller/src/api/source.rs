@@ -1,0 +1,256 @@
+//! The watches as the source of objects: what they say becomes changes for the driver.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use futures::FutureExt as _;
+use lvs_crds::{RealServer, VirtualService};
+use lvs_plan::{Change, Kind, ObjectKey};
+use tokio::sync::{mpsc, watch};
+use tracing::{info, warn};
+
+use super::connect::Connection;
+use super::feed::{Event, Feed};
+use super::observed::Observed;
+use super::statuses::Statuses;
+use super::store::Store;
+use crate::source::{Finding, SourceState, Update};
+
+/// When the second list is asked for, after the first one: in the middle of what counts.
+const SECOND_LIST_AFTER: Duration = Duration::from_secs(4);
+/// Events that share an update, if they come that fast.
+const BATCH: usize = 512;
+
+/// The source. It outlives the connection: a new one goes on where the last one was.
+pub(super) struct Source {
+    kinds: BTreeMap<Kind, Watching>,
+    findings: BTreeMap<ObjectKey, Finding>,
+    statuses: Statuses,
+    sink: mpsc::Sender<Update>,
+    contact: watch::Receiver<Contact>,
+    changes: Vec<Change>,
+    told: Option<SourceState>,
+}
+
+/// What the Leases tell.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Contact {
+    /// Whether it is decided who holds VIPs: before that nothing is complete, so nothing is bound or removed.
+    pub(super) role_decided: bool,
+    /// Why the API server does not answer. A watch that is open notices much later.
+    pub(super) away: Option<String>,
+}
+
+/// One kind.
+struct Watching {
+    store: Store,
+    /// Why it is not up to date; `None` while it is.
+    problem: Option<String>,
+    /// Whether that is a reason to worry, and not merely the beginning.
+    trouble: bool,
+}
+
+/// The credentials have to be read again.
+pub(super) struct Unauthorized;
+
+impl Source {
+    /// `in_force`: the virtual services that the ledger names.
+    pub(super) fn new(
+        in_force: BTreeSet<ObjectKey>,
+        statuses: Statuses,
+        sink: mpsc::Sender<Update>,
+        contact: watch::Receiver<Contact>,
+    ) -> Self {
+        let rules_in_force = !in_force.is_empty();
+        let watching = |store| Watching {
+            store,
+            problem: Some("the objects have not been read yet".to_owned()),
+            trouble: false,
+        };
+        Self {
+            kinds: BTreeMap::from([
+                (Kind::VirtualService, watching(Store::new(in_force, false))),
+                (Kind::RealServer, watching(Store::new(BTreeSet::new(), rules_in_force))),
+            ]),
+            findings: BTreeMap::new(),
+            statuses,
+            sink,
+            contact,
+            changes: Vec::new(),
+            told: None,
+        }
+    }
+
+    /// There is no connection, or it cannot be used.
+    pub(super) async fn unreachable(&mut self, message: &str) {
+        for watching in self.kinds.values_mut() {
+            watching.problem = Some(message.to_owned());
+            watching.trouble = true;
+        }
+        self.flush().await;
+    }
+
+    /// Delivers what the API server says until the credentials fail. Ends never if the receiver is gone: whoever
+    /// spawned this ends it.
+    pub(super) async fn run(&mut self, connection: &Connection) -> Unauthorized {
+        let mut feeds = BTreeMap::from([
+            (Kind::VirtualService, Feed::new::<VirtualService>(connection.clone())),
+            (Kind::RealServer, Feed::new::<RealServer>(connection.clone())),
+        ]);
+        let mut contact = self.contact.clone();
+        loop {
+            let first = tokio::select! {
+                event = next(&mut feeds) => Some(event),
+                // Its sender lives as long as this does.
+                _ = contact.changed() => None,
+            };
+            let mut events = first;
+            let mut taken = 0;
+            while let Some((kind, event)) = events {
+                if matches!(&event, Event::Broken(broken) if broken.unauthorized) {
+                    self.take(kind, event, &mut feeds);
+                    self.flush().await;
+                    return Unauthorized;
+                }
+                self.take(kind, event, &mut feeds);
+                taken += 1;
+                events = if taken < BATCH { next(&mut feeds).now_or_never() } else { None };
+            }
+            self.flush().await;
+        }
+    }
+
+    fn take(&mut self, kind: Kind, event: Event, feeds: &mut BTreeMap<Kind, Feed>) {
+        let Some(watching) = self.kinds.get_mut(&kind) else { return };
+        match event {
+            Event::ListBegins => watching.store.begin_list(Instant::now()),
+            Event::Listed(observed) => {
+                let object = self.look_at(*observed);
+                self.with_store(kind, |store| store.listed(object));
+            }
+            Event::Present(observed) => {
+                let object = self.look_at(*observed);
+                self.with_store(kind, |store| store.present(object));
+            }
+            Event::Deleted(key) => {
+                self.forget(&key);
+                self.with_store(kind, |store| store.deleted(&key));
+            }
+            Event::ListEnds => {
+                let removals = watching.store.end_list();
+                watching.problem = watching.store.doubt().map(|doubt| {
+                    let (missing, in_force) = (doubt.missing.len(), watching.store.in_force());
+                    format!(
+                        "the API server's list of {kind}s lacks {missing} of the {in_force} in force: nothing is \
+                         removed unless a second list agrees, which follows in a few seconds",
+                        kind = kind.as_str()
+                    )
+                });
+                watching.trouble = watching.problem.is_some();
+                if let (Some(doubt), Some(feed)) = (watching.store.doubt(), feeds.get_mut(&kind)) {
+                    feed.list_again((doubt.asked + SECOND_LIST_AFTER).max(Instant::now()));
+                }
+                for change in removals {
+                    if let Change::Removed(key) = &change {
+                        self.forget(key);
+                    }
+                    self.changes.push(change);
+                }
+            }
+            Event::Broken(broken) => {
+                watching.problem = Some(broken.message);
+                watching.trouble = true;
+            }
+        }
+    }
+
+    fn with_store(&mut self, kind: Kind, change: impl FnOnce(&mut Store) -> Option<Change>) {
+        self.changes.extend(self.kinds.get_mut(&kind).and_then(|watching| change(&mut watching.store)));
+    }
+
+    /// Keeps what others need of an object, and gives back what the driver needs.
+    fn look_at(&mut self, observed: Observed) -> lvs_plan::Object {
+        let Observed { object, malformed, status } = observed;
+        self.statuses.saw(&object.key, status, malformed.as_deref());
+        match malformed {
+            Some(words) => {
+                let finding = finding(&object.key, &words);
+                if self.findings.get(&object.key) != Some(&finding) {
+                    warn!("{}: {}", finding.file, finding.message);
+                    self.findings.insert(object.key.clone(), finding);
+                }
+            }
+            None => {
+                self.findings.remove(&object.key);
+            }
+        }
+        object
+    }
+
+    fn forget(&mut self, key: &ObjectKey) {
+        self.findings.remove(key);
+        self.statuses.forget(key);
+    }
+
+    /// Hands over what there is to tell, if there is anything.
+    async fn flush(&mut self) {
+        let state = self.state();
+        let changes = std::mem::take(&mut self.changes);
+        if changes.is_empty() && self.told.as_ref() == Some(&state) {
+            return;
+        }
+        let before = self.told.as_ref().map_or("", |told| told.message.as_str());
+        if state.message != before {
+            if state.message.is_empty() {
+                info!("the objects of the API server are up to date");
+            } else if self.contact.borrow().away.is_some()
+                || self.kinds.values().any(|watching| watching.trouble)
+            {
+                warn!("{}", state.message);
+            } else {
+                info!("{}", state.message);
+            }
+        }
+        self.told = Some(state.clone());
+        // Without a receiver the agent is about to end.
+        let _ = self.sink.send(Update { changes, state }).await;
+    }
+
+    fn state(&self) -> SourceState {
+        let mut problems: Vec<&str> =
+            self.kinds.values().filter_map(|watching| watching.problem.as_deref()).collect();
+        problems.sort_unstable();
+        problems.dedup();
+        let contact = self.contact.borrow();
+        if problems.is_empty() {
+            problems.extend(contact.away.as_deref());
+        }
+        if problems.is_empty() && !contact.role_decided {
+            problems.push("waiting to see whether another Director lives");
+        }
+        SourceState {
+            complete: contact.role_decided && self.kinds.values().all(|watching| watching.store.is_listed()),
+            up_to_date: problems.is_empty(),
+            message: problems.join("; "),
+            findings: self.findings.values().cloned().collect(),
+            held_files: BTreeSet::new(),
+        }
+    }
+}
+
+async fn next(feeds: &mut BTreeMap<Kind, Feed>) -> (Kind, Event) {
+    let waits = feeds.iter_mut().map(|(kind, feed)| Box::pin(feed.next().map(|event| (*kind, event))));
+    futures::future::select_all(waits).await.0
+}
+
+fn finding(key: &ObjectKey, words: &str) -> Finding {
+    Finding {
+        file: format!("{} {key}", key.kind.as_str()),
+        line: 0,
+        column: 0,
+        field: String::new(),
+        message: format!(
+            "{words}: it does not fit the API of this version, so its last good version stays in force"
+        ),
+    }
+}

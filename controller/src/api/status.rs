@@ -1,0 +1,271 @@
+//! The status writer: one worker that brings the statuses on the API server to what the board says.
+//!
+//! It compares with what the server has, as the watches show it, so in steady state it writes nothing, also after
+//! a restart. At most one object at a time and each object at most once a second, less often if it does not come
+//! to rest; after a failure of the server everything waits, longer each time.
+
+mod pace;
+mod wanted;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+use lvs_crds::{DirectorRole, DirectorStatus, RealServer, VirtualService};
+use lvs_plan::{Kind, ObjectKey};
+use tokio::sync::watch;
+use tokio::time::sleep_until;
+use tracing::{debug, info, warn};
+
+use super::connect::{Connection, explain, is_away};
+use super::directors::Directors;
+use super::events::EventQueue;
+use super::guarded::Guarded;
+use super::lease::within;
+use super::observed::{ServerStatus, Watched, observe};
+use super::statuses::Statuses;
+use crate::board::{Board, Entry};
+use pace::Pace;
+use wanted::{Surroundings, Write};
+
+/// How often everything is compared, whatever was said to have changed.
+const REPAIR: Duration = Duration::from_mins(5);
+
+/// The writer. It outlives the connection.
+pub(super) struct Writer {
+    board: Board,
+    statuses: Statuses,
+    directors: watch::Receiver<Directors>,
+    events: EventQueue,
+    pace: Pace,
+    /// The virtual services that we are active for.
+    active: BTreeSet<ObjectKey>,
+    next_repair: Instant,
+    written: u64,
+    /// The last problem, so that it is told once.
+    problem: Option<String>,
+}
+
+impl Writer {
+    pub(super) fn new(
+        board: Board,
+        statuses: Statuses,
+        directors: watch::Receiver<Directors>,
+        events: EventQueue,
+    ) -> Self {
+        let next_repair = Instant::now() + REPAIR;
+        Self {
+            board,
+            statuses,
+            directors,
+            events,
+            pace: Pace::default(),
+            active: BTreeSet::new(),
+            next_repair,
+            written: 0,
+            problem: None,
+        }
+    }
+
+    /// Takes in what the board says, and writes what is due if there is a connection. Never ends.
+    pub(super) async fn run(&mut self, mut connection: watch::Receiver<Option<Connection>>) {
+        loop {
+            self.take_in();
+            let now = Instant::now();
+            let connected = connection.borrow().clone();
+            if let Some(connected) = &connected
+                && let Some(key) = self.pace.next_due(now)
+            {
+                self.handle(connected, &key).await;
+                // What comes meanwhile is taken in between any two writes.
+                continue;
+            }
+            let wake = if connected.is_some() { self.pace.next_deadline() } else { None };
+            let wake = wake.map_or(self.next_repair, |at| at.min(self.next_repair));
+            tokio::select! {
+                () = self.board.changed() => {}
+                () = self.statuses.changed() => {}
+                changed = self.directors.changed() => {
+                    // Who writes what may have changed for every object.
+                    if changed.is_ok() {
+                        self.all_due();
+                    }
+                }
+                // Its sender lives as long as this does.
+                _ = connection.changed() => {}
+                () = sleep_until(wake.into()) => {
+                    if Instant::now() >= self.next_repair {
+                        self.next_repair = Instant::now() + REPAIR;
+                        self.all_due();
+                    }
+                }
+            }
+        }
+    }
+
+    fn take_in(&mut self) {
+        let (dirty, transitions) = {
+            let mut content = self.board.lock();
+            (std::mem::take(&mut content.dirty), std::mem::take(&mut content.transitions))
+        };
+        self.events.push(transitions);
+        let touched = self.statuses.lock().take_touched();
+        let now = Instant::now();
+        let served = self.served_by_changed(&dirty);
+        self.pace.due_all(dirty.into_iter().chain(touched).chain(served), now);
+    }
+
+    fn all_due(&mut self) {
+        let keys: Vec<ObjectKey> = self.board.lock().entries.keys().cloned().collect();
+        self.pace.due_all(keys, Instant::now());
+    }
+
+    /// The real servers of those virtual services for which we became active or ceased to be: who writes of them
+    /// depends on it. Nothing is searched while no role changes.
+    fn served_by_changed(&mut self, dirty: &BTreeSet<ObjectKey>) -> Vec<ObjectKey> {
+        let content = self.board.lock();
+        let mut changed = BTreeSet::new();
+        for key in dirty.iter().filter(|key| key.kind == Kind::VirtualService) {
+            let active = content.entries.get(key).is_some_and(|entry| is_active(entry));
+            let differs = if active { self.active.insert(key.clone()) } else { self.active.remove(key) };
+            if differs {
+                changed.insert(key.to_string());
+            }
+        }
+        if changed.is_empty() {
+            return Vec::new();
+        }
+        let real_servers = content.entries.iter().filter(|(key, entry)| {
+            key.kind == Kind::RealServer
+                && entry.verdict.virtual_services.iter().any(|name| changed.contains(name))
+        });
+        real_servers.map(|(key, _)| key.clone()).collect()
+    }
+
+    async fn handle(&mut self, connection: &Connection, key: &ObjectKey) {
+        let now = Instant::now();
+        let Some(entry) = self.board.lock().entries.get(key).cloned() else {
+            self.pace.forget(key);
+            return;
+        };
+        let writes = self.writes(key, &entry);
+        if writes.is_empty() {
+            self.pace.settled(key);
+            return;
+        }
+        for write in writes {
+            match apply(connection, key, &write).await {
+                Ok(status) => {
+                    debug!(%key, manager = write.manager, "status written");
+                    self.statuses.wrote(key, status);
+                    self.written += 1;
+                    if self.problem.take().is_some() {
+                        info!("the status of objects can be written again");
+                    }
+                }
+                Err(error) => {
+                    self.failed(connection, key, &error);
+                    return;
+                }
+            }
+        }
+        self.pace.wrote(key, now);
+        self.tell();
+    }
+
+    fn writes(&self, key: &ObjectKey, entry: &Entry) -> Vec<Write> {
+        let (entries, active_here) = match key.kind {
+            Kind::VirtualService => (Vec::new(), false),
+            Kind::RealServer => self.served(entry),
+        };
+        let (status, malformed) = {
+            let content = self.statuses.lock();
+            (content.get(key), content.malformed(key))
+        };
+        let directors = self.directors.borrow().clone();
+        let around = Surroundings {
+            directors: &directors,
+            status: status.as_deref(),
+            malformed: malformed.as_deref(),
+            entries: &entries,
+            active_here,
+            now: Timestamp::now(),
+        };
+        wanted::writes(entry, around)
+    }
+
+    /// What Directors say of the virtual services of a real server, and whether we are active for one.
+    fn served(&self, entry: &Entry) -> (Vec<DirectorStatus>, bool) {
+        let services = wanted::services_of(entry);
+        let active_here = {
+            let content = self.board.lock();
+            services.iter().filter_map(|service| content.entries.get(service)).any(|entry| is_active(entry))
+        };
+        let statuses: Vec<Arc<ServerStatus>> = {
+            let content = self.statuses.lock();
+            services.iter().filter_map(|service| content.get(service)).collect()
+        };
+        let entries = statuses.iter().filter_map(|status| status.as_virtual_service());
+        (entries.flat_map(|status| status.directors.iter().cloned()).collect(), active_here)
+    }
+
+    fn failed(&mut self, connection: &Connection, key: &ObjectKey, error: &kube::Error) {
+        let now = Instant::now();
+        match error {
+            // Deleted, or deleted and made anew: the watch says the same soon.
+            kube::Error::Api(status) if matches!(status.code, 404 | 409) => self.pace.failed(key, now),
+            error => {
+                let message = explain(error, "write the status of our objects", &connection.address);
+                if self.problem.as_ref() != Some(&message) {
+                    warn!("{key}: {message}");
+                    self.problem = Some(message);
+                }
+                if is_away(error) {
+                    self.pace.pause(key, now);
+                } else {
+                    self.pace.failed(key, now);
+                }
+            }
+        }
+        self.tell();
+    }
+
+    /// For `/debug/state`.
+    fn tell(&self) {
+        let value = serde_json::json!({"written": self.written, "problem": self.problem});
+        self.board.lock().debug.insert("statusWriter", value);
+    }
+}
+
+fn is_active(entry: &Entry) -> bool {
+    entry.verdict.director.as_ref().is_some_and(|director| director.role == DirectorRole::Active)
+}
+
+async fn apply(
+    connection: &Connection,
+    key: &ObjectKey,
+    write: &Write,
+) -> Result<Option<ServerStatus>, kube::Error> {
+    match key.kind {
+        Kind::VirtualService => apply_to::<VirtualService>(connection, key, write).await,
+        Kind::RealServer => apply_to::<RealServer>(connection, key, write).await,
+    }
+}
+
+async fn apply_to<K>(
+    connection: &Connection,
+    key: &ObjectKey,
+    write: &Write,
+) -> Result<Option<ServerStatus>, kube::Error>
+where
+    K: Watched + kube::Resource<Scope = kube::core::NamespaceResourceScope>,
+{
+    let api = Api::<Guarded<K>>::namespaced(connection.client.clone(), &key.namespace);
+    // The fields are ours alone; whoever else wrote them is overruled.
+    let params = PatchParams::apply(&write.manager).force();
+    let written = within(api.patch_status(&key.name, &params, &Patch::Apply(&write.body))).await?;
+    Ok(observe(written).status)
+}

@@ -1,0 +1,283 @@
+//! What is known of the objects of one kind: turns lists and watch events into changes. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+use lvs_plan::{Change, Object, ObjectKey};
+
+use super::evidence::{self, Doubt, Judgement, List};
+
+/// All objects of one kind.
+#[derive(Debug)]
+pub(super) struct Store {
+    known: BTreeMap<ObjectKey, Version>,
+    /// What is in force without having been listed: after a restart, what the ledger names.
+    unlisted: BTreeSet<ObjectKey>,
+    /// Rules are in force since before the start, and it is not known which objects of this kind they come from.
+    rules_of_unknown_origin: bool,
+    list: Option<Listing>,
+    /// The last list that was not believed.
+    doubt: Option<Doubt>,
+    listed: bool,
+}
+
+/// What decides whether an object changed: the spec has a generation, labels have none.
+#[derive(Debug, PartialEq, Eq)]
+struct Version {
+    uid: Box<str>,
+    generation: i64,
+    labels: Box<[(Box<str>, Box<str>)]>,
+}
+
+#[derive(Debug)]
+struct Listing {
+    asked: Instant,
+    seen: BTreeSet<ObjectKey>,
+}
+
+impl Store {
+    /// `in_force`: the objects that the ledger names. `rules_in_force`: whether it names any at all, for a kind
+    /// that it does not record.
+    pub(super) fn new(in_force: BTreeSet<ObjectKey>, rules_in_force: bool) -> Self {
+        Self {
+            known: BTreeMap::new(),
+            unlisted: in_force,
+            rules_of_unknown_origin: rules_in_force,
+            list: None,
+            doubt: None,
+            listed: false,
+        }
+    }
+
+    /// Whether a full list was believed.
+    pub(super) fn is_listed(&self) -> bool {
+        self.listed
+    }
+
+    /// The list that waits for a second one.
+    pub(super) fn doubt(&self) -> Option<&Doubt> {
+        self.doubt.as_ref()
+    }
+
+    /// How many objects are in force.
+    pub(super) fn in_force(&self) -> usize {
+        self.known.len() + self.unlisted.len()
+    }
+
+    /// A full list is asked for; one that has not ended says nothing.
+    pub(super) fn begin_list(&mut self, now: Instant) {
+        self.list = Some(Listing { asked: now, seen: BTreeSet::new() });
+    }
+
+    /// An object of the list.
+    pub(super) fn listed(&mut self, object: Object) -> Option<Change> {
+        if let Some(list) = &mut self.list {
+            list.seen.insert(object.key.clone());
+        }
+        self.present(object)
+    }
+
+    /// The list is whole. The changes are removals; with a [`doubt`](Self::doubt) there are none.
+    pub(super) fn end_list(&mut self) -> Vec<Change> {
+        let Some(Listing { asked, seen }) = self.list.take() else { return Vec::new() };
+        let missing: BTreeSet<ObjectKey> =
+            self.known.keys().chain(&self.unlisted).filter(|key| !seen.contains(*key)).cloned().collect();
+        let list = List {
+            asked,
+            missing: &missing,
+            in_force: self.in_force(),
+            blank: seen.is_empty() && !self.listed && self.rules_of_unknown_origin,
+        };
+        match evidence::judge(list, self.doubt.as_ref()) {
+            Judgement::Gone(gone) => {
+                self.doubt = None;
+                self.listed = true;
+                self.unlisted.clear();
+                gone.into_iter().filter_map(|key| self.deleted(&key)).collect()
+            }
+            Judgement::Doubtful(doubt) => {
+                self.doubt = Some(doubt);
+                Vec::new()
+            }
+        }
+    }
+
+    /// An object is there: new, changed or as it was.
+    pub(super) fn present(&mut self, object: Object) -> Option<Change> {
+        self.unlisted.remove(&object.key);
+        let version = Version::of(&object);
+        match self.known.get_mut(&object.key) {
+            Some(known) if *known == version => return None,
+            Some(known) => *known = version,
+            None => {
+                self.known.insert(object.key.clone(), version);
+            }
+        }
+        Some(Change::Upsert(object))
+    }
+
+    /// An object is gone, on explicit evidence.
+    pub(super) fn deleted(&mut self, key: &ObjectKey) -> Option<Change> {
+        self.unlisted.remove(key);
+        self.known.remove(key).map(|_| Change::Removed(key.clone()))
+    }
+}
+
+impl Version {
+    fn of(object: &Object) -> Self {
+        let labels = object.labels.iter().map(|(name, value)| (name.as_str().into(), value.as_str().into()));
+        Self { uid: object.uid.as_str().into(), generation: object.generation, labels: labels.collect() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use lvs_plan::Kind;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::api::fixtures::{generation, label, real_server};
+
+    fn key(name: &str) -> ObjectKey {
+        ObjectKey::new(Kind::RealServer, "default", name)
+    }
+
+    fn list(store: &mut Store, asked: Instant, names: impl IntoIterator<Item = usize>) -> Vec<Change> {
+        store.begin_list(asked);
+        let mut changes: Vec<Change> =
+            names.into_iter().filter_map(|n| store.listed(real_server(&format!("rs{n}")))).collect();
+        changes.extend(store.end_list());
+        changes
+    }
+
+    #[test]
+    fn a_second_list_of_the_same_objects_says_nothing() {
+        let mut store = Store::new(BTreeSet::new(), false);
+        let now = Instant::now();
+        assert_eq!(list(&mut store, now, 0..3).len(), 3);
+        assert!(store.is_listed());
+        assert_eq!(list(&mut store, now, 0..3), []);
+    }
+
+    #[test]
+    fn a_write_to_the_status_alone_is_no_change_and_a_label_is_one() {
+        let mut store = Store::new(BTreeSet::new(), false);
+        assert!(store.present(real_server("rs1")).is_some());
+        assert_eq!(store.present(real_server("rs1")), None);
+        assert!(store.present(label(real_server("rs1"), "app", "other")).is_some());
+        assert!(store.present(generation(real_server("rs1"), 2)).is_some());
+    }
+
+    #[test]
+    fn an_object_that_was_made_anew_under_its_name_is_a_change() {
+        let mut store = Store::new(BTreeSet::new(), false);
+        store.present(real_server("rs1"));
+        let mut anew = real_server("rs1");
+        anew.uid = "another".to_owned();
+        assert!(store.present(anew).is_some());
+    }
+
+    #[test]
+    fn a_list_that_was_cut_short_removes_nothing() {
+        let mut store = Store::new(BTreeSet::new(), false);
+        let now = Instant::now();
+        list(&mut store, now, 0..3);
+        store.begin_list(now);
+        store.listed(real_server("rs0"));
+        assert_eq!(list(&mut store, now, 0..3), []);
+    }
+
+    #[test]
+    fn deleted_counts_at_once() {
+        let mut store = Store::new(BTreeSet::new(), false);
+        list(&mut store, Instant::now(), 0..100);
+        for n in 0..100 {
+            let gone = key(&format!("rs{n}"));
+            assert_eq!(store.deleted(&gone), Some(Change::Removed(gone.clone())));
+            assert_eq!(store.deleted(&gone), None);
+        }
+    }
+
+    #[test]
+    fn what_is_new_in_a_doubtful_list_counts_and_what_it_lacks_stays() {
+        let mut store = Store::new(BTreeSet::new(), false);
+        let now = Instant::now();
+        list(&mut store, now, 0..50);
+        let changes = list(&mut store, now, [100]);
+        assert!(matches!(&changes[..], [Change::Upsert(object)] if object.key == key("rs100")));
+        assert_eq!((store.in_force(), store.doubt().unwrap().missing.len()), (51, 50));
+        let changes = list(&mut store, now + Duration::from_secs(4), [100]);
+        assert_eq!(changes.len(), 50);
+        assert!(store.doubt().is_none());
+    }
+
+    #[test]
+    fn an_object_that_the_watch_deletes_meanwhile_is_no_contradiction() {
+        let mut store = Store::new(BTreeSet::new(), false);
+        let now = Instant::now();
+        list(&mut store, now, 0..50);
+        assert_eq!(list(&mut store, now, 0..20), []);
+        assert!(store.deleted(&key("rs3")).is_some());
+        let names = (0..20).filter(|n| *n != 3);
+        assert_eq!(list(&mut store, now + Duration::from_secs(4), names).len(), 30);
+    }
+
+    #[test]
+    fn at_start_the_ledger_says_what_a_list_may_lack() {
+        let ledger: BTreeSet<ObjectKey> = (0..50).map(|n| key(&format!("rs{n}"))).collect();
+        let now = Instant::now();
+        let mut store = Store::new(ledger.clone(), false);
+        list(&mut store, now, 0..10);
+        assert!(!store.is_listed(), "40 of 50 are missing");
+        list(&mut store, now + Duration::from_secs(3), 0..10);
+        assert!(store.is_listed());
+        let mut store = Store::new(ledger, false);
+        list(&mut store, now, 0..45);
+        assert!(store.is_listed());
+    }
+
+    #[test]
+    fn at_start_no_real_servers_at_all_are_believed_at_the_second_list_only() {
+        let now = Instant::now();
+        let mut store = Store::new(BTreeSet::new(), true);
+        list(&mut store, now, []);
+        assert!(!store.is_listed());
+        list(&mut store, now + Duration::from_secs(3), []);
+        assert!(store.is_listed());
+        let mut store = Store::new(BTreeSet::new(), true);
+        list(&mut store, now, [1]);
+        assert!(store.is_listed());
+    }
+
+    proptest! {
+        /// Whoever applies the changes has what was listed last, once a list is believed.
+        #[test]
+        fn changes_add_up_to_the_last_list(
+            lists in prop::collection::vec(prop::collection::btree_set(0_usize..30, 0..30), 1..10),
+        ) {
+            let mut store = Store::new(BTreeSet::new(), false);
+            let mut mirror = BTreeSet::new();
+            let mut now = Instant::now();
+            for names in lists {
+                now += Duration::from_secs(4);
+                for change in list(&mut store, now, names.iter().copied()) {
+                    match change {
+                        Change::Upsert(object) => {
+                            prop_assert!(mirror.insert(object.key));
+                        }
+                        Change::Removed(key) => {
+                            prop_assert!(mirror.remove(&key));
+                        }
+                    }
+                }
+                let listed: BTreeSet<ObjectKey> = names.iter().map(|n| key(&format!("rs{n}"))).collect();
+                prop_assert!(mirror.is_superset(&listed));
+                if store.doubt().is_none() {
+                    prop_assert_eq!(&mirror, &listed);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! `run --cleanup`: removes what ledger and address marks say is ours, and nothing else.
+
+use std::process::ExitCode;
+use std::sync::mpsc;
+
+use anyhow::{Context as _, Result, bail};
+use lvs_net::Net;
+use lvs_plan::step::{Plan, Step};
+
+use crate::agent::{check_capabilities, open_ledger};
+use crate::args::Node;
+use crate::kernel::Kernel;
+use crate::kernel::linux::LinuxKernel;
+use crate::ledger::Ledger;
+
+/// Takes every step even if one fails, prints each, and forgets what is gone.
+///
+/// # Errors
+/// If the kernel cannot be read, another agent holds the state directory, or a step failed.
+pub fn run(node: &Node) -> Result<ExitCode> {
+    check_capabilities()?;
+    let mut ledger = open_ledger(node)?;
+    if let Some(problem) = ledger.problem() {
+        bail!("{problem}");
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .context("cannot start the async runtime")?;
+    let net = runtime.block_on(async { Net::connect() }).context("cannot open an rtnetlink socket")?;
+    let (triggers, _inbox) = mpsc::channel();
+    let mut kernel = LinuxKernel::new(runtime.handle().clone(), net, None, triggers);
+    let plan = plan(&mut kernel, &ledger)?;
+    let results = kernel.apply(&plan);
+    let applied = plan.applied(results);
+    let mut failed = 0;
+    for (step, result) in applied.results() {
+        match result {
+            Ok(()) => println!("{step}"),
+            Err(error) => {
+                failed += 1;
+                eprintln!("{step}: failed: {error}");
+                continue;
+            }
+        }
+        match step {
+            Step::DelService { key } => ledger.forget(key),
+            Step::UnbindVip { vip, .. } => ledger.forget_vip(*vip),
+            _ => {}
+        }
+    }
+    if failed == 0 {
+        // Entries without a service or an address are spent intents.
+        for key in ledger.services().collect::<Vec<_>>() {
+            ledger.forget(&key);
+        }
+        for vip in ledger.vips().collect::<Vec<_>>() {
+            ledger.forget_vip(vip);
+        }
+    }
+    ledger.save()?;
+    if failed > 0 {
+        bail!("{failed} of {} steps failed; run it again when the cause is gone", applied.len());
+    }
+    if applied.is_empty() {
+        eprintln!("nothing to do: nothing in the kernel is ours");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn plan(kernel: &mut impl Kernel, ledger: &Ledger) -> Result<Plan> {
+    let keys = ledger.services().collect();
+    let services = kernel.services(&keys)?;
+    let mut steps: Vec<Step> = services.into_keys().map(|key| Step::DelService { key }).collect();
+    for bound in kernel.addresses()? {
+        let recorded = ledger.vip_link(bound.address).is_some_and(|link| link == bound.link);
+        if bound.tagged || recorded {
+            steps.push(Step::UnbindVip { vip: bound.address, link: bound.link });
+        }
+    }
+    Ok(Plan::new(steps))
+}

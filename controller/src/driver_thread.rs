@@ -1,0 +1,89 @@
+//! The driver's thread: waits for triggers, lets them pile up for a moment, and makes a pass.
+
+use std::net::IpAddr;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use lvs_plan::diff::{Probe, Role};
+
+use crate::kernel::Kernel;
+use crate::source::Update;
+use crate::sync::{Driver, NetworkChange, Scope};
+
+/// Triggers that come within this time share a pass.
+const COALESCE: Duration = Duration::from_millis(50);
+/// How often a part of the table is checked for drift.
+const ROLLING: Duration = Duration::from_secs(1);
+
+/// What wakes the driver.
+#[derive(Debug)]
+pub enum Trigger {
+    /// The source delivered something.
+    Update(Update),
+    /// An address, a link or a route changed.
+    Network(NetworkChange),
+    /// The network answered who holds some VIPs.
+    Probed(Vec<(IpAddr, Probe)>),
+    /// It was decided whether this Director may hold VIPs.
+    Role(Role),
+    /// End the thread; rules and VIPs stay.
+    Stop,
+}
+
+/// Runs the driver until it is told to stop, or nobody is left to tell it anything.
+pub fn run<K: Kernel>(mut driver: Driver<K>, triggers: &Receiver<Trigger>, resync: Duration) {
+    let mut next_resync = Instant::now();
+    let mut next_rolling = Instant::now() + ROLLING;
+    loop {
+        let now = Instant::now();
+        let mut wake = next_resync.min(next_rolling);
+        if let Some(deadline) = driver.next_deadline() {
+            wake = wake.min(deadline);
+        }
+        let mut woken = false;
+        match triggers.recv_timeout(wake.saturating_duration_since(now)) {
+            Ok(first) => {
+                let until = Instant::now() + COALESCE;
+                let mut next = Some(first);
+                while let Some(trigger) = next.take() {
+                    if !take_in(&mut driver, trigger) {
+                        return;
+                    }
+                    next = triggers.recv_timeout(until.saturating_duration_since(Instant::now())).ok();
+                }
+                woken = true;
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        let now = Instant::now();
+        let mut scope = None;
+        if woken || driver.wants_pass(now) {
+            scope = Some(Scope::Changes);
+        }
+        if now >= next_rolling {
+            next_rolling = now + ROLLING;
+            scope = Some(Scope::Rolling);
+        }
+        if now >= next_resync {
+            next_resync = now + resync;
+            scope = Some(Scope::Full);
+        }
+        if let Some(scope) = scope {
+            driver.pass(scope, now);
+        }
+        driver.announce(Instant::now());
+    }
+}
+
+/// Says whether to go on.
+fn take_in<K: Kernel>(driver: &mut Driver<K>, trigger: Trigger) -> bool {
+    match trigger {
+        Trigger::Update(update) => driver.ingest(update),
+        Trigger::Network(change) => driver.network_changed(change, Instant::now()),
+        Trigger::Probed(answers) => driver.probed(answers, Instant::now()),
+        Trigger::Role(role) => driver.set_role(role),
+        Trigger::Stop => return false,
+    }
+    true
+}

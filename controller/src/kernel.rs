@@ -1,0 +1,91 @@
+//! The kernel as the driver sees it: IPVS table, addresses, and the network around the VIPs.
+//!
+//! [`Kernel`] has a real implementation (`kernel::linux`) and one in memory (`kernel::fake`) of the same shape.
+//! Its calls block; the driver has a thread of its own, because IPVS commands run inside `sendmsg`.
+
+pub mod fake;
+pub mod linux;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use lvs_net::announce::Announced;
+use lvs_plan::step::{Plan, StepError};
+use lvs_plan::{Service, ServiceKey};
+
+/// A table of services.
+pub type Table = BTreeMap<ServiceKey, Service>;
+
+/// Why the kernel could not be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KernelError {
+    /// IPVS is not there or does not let us in.
+    #[error("{0}")]
+    Ipvs(String),
+    /// The answer was incomplete; reading again helps.
+    #[error("reading the IPVS table was cut short: {0}")]
+    CutShort(String),
+    /// Links, addresses or routes could not be read.
+    #[error("{0}")]
+    Network(String),
+}
+
+/// An address of this host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostAddress {
+    /// The address.
+    pub address: IpAddr,
+    /// The name of its link.
+    pub link: Arc<str>,
+    /// The index of its link.
+    pub link_index: u32,
+    /// Whether it carries our `IFA_PROTO`.
+    pub tagged: bool,
+}
+
+/// Everything the driver asks of a kernel.
+pub trait Kernel {
+    /// Reads these services; those that do not exist are absent from the answer.
+    ///
+    /// # Errors
+    /// If they cannot be read, or not wholly.
+    fn services(&mut self, keys: &BTreeSet<ServiceKey>) -> Result<Table, KernelError>;
+
+    /// Reads the addresses of this host.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    fn addresses(&mut self) -> Result<Vec<HostAddress>, KernelError>;
+
+    /// Whether addresses carry our mark on this kernel (`IFA_PROTO`, Linux 5.18). Where they do not, the ledger
+    /// says which are ours.
+    fn marks_addresses(&self) -> bool;
+
+    /// Takes every step, in order, whatever becomes of the others.
+    fn apply(&mut self, plan: &Plan) -> Vec<Result<(), StepError>>;
+
+    /// Routes are not as they were: links are chosen by fresh ones from now on.
+    fn routes_changed(&mut self);
+
+    /// The link that should hold a VIP.
+    ///
+    /// # Errors
+    /// In words for people, if there is none.
+    fn choose_link(&mut self, vip: IpAddr, real_servers: &[IpAddr]) -> Result<Arc<str>, String>;
+
+    /// Why a real server is not on a link of this host, in words for people; `None` if it is.
+    ///
+    /// # Errors
+    /// If the routes cannot be asked.
+    fn off_segment(&mut self, real_server: IpAddr) -> Result<Option<String>, KernelError>;
+
+    /// The index of a link that is there and up.
+    fn link_index(&mut self, link: &str) -> Option<u32>;
+
+    /// Starts to ask on a link who holds these VIPs. The answer comes as a trigger.
+    fn start_probe(&mut self, link: &str, vips: &[IpAddr]);
+
+    /// Tells the neighbours that these VIPs are here (gratuitous ARP, unsolicited neighbour advertisement).
+    fn announce(&mut self, vips: &[Announced]);
+}

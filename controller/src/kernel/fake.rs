@@ -1,0 +1,189 @@
+//! A kernel in memory, which can fail on request.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use lvs_net::announce::Announced;
+use lvs_plan::diff::Probe;
+use lvs_plan::step::{Plan, Step, StepError};
+use lvs_plan::{DestinationKey, DestinationSettings, Service, ServiceKey};
+
+use super::{HostAddress, Kernel, KernelError, Table};
+
+const ENOENT: i32 = 2;
+const ESRCH: i32 = 3;
+const EEXIST: i32 = 17;
+const EADDRNOTAVAIL: i32 = 99;
+
+/// A kernel in memory. It answers as `ip_vs_ctl.c` and the address code do.
+#[derive(Clone, Debug, Default)]
+pub struct FakeKernel {
+    /// The IPVS table.
+    pub table: Table,
+    /// The host's addresses.
+    pub addresses: Vec<HostAddress>,
+    /// Whether addresses carry our mark.
+    pub marks_addresses: bool,
+    /// Schedulers that are not there.
+    pub missing_schedulers: BTreeSet<String>,
+    /// Real servers that are on no link of this host.
+    pub unreachable: BTreeSet<IpAddr>,
+    /// VIPs that another host holds.
+    pub strangers: BTreeMap<IpAddr, [u8; 6]>,
+    /// Link on which every VIP belongs; none: no link can hold one.
+    pub link: Option<Arc<str>>,
+    /// The errno for each of the next steps; `None` lets it pass.
+    pub failures: VecDeque<Option<i32>>,
+    /// How many of the next reads are cut short.
+    pub short_reads: usize,
+    /// Steps that were taken, failed ones too.
+    pub writes: Vec<Step>,
+    /// Probes that wait for an answer.
+    pub probes: Vec<IpAddr>,
+    /// VIPs that were announced.
+    pub announced: Vec<IpAddr>,
+}
+
+impl FakeKernel {
+    /// An empty kernel with one link, `eth0`.
+    pub fn new() -> Self {
+        Self { link: Some("eth0".into()), marks_addresses: true, ..Self::default() }
+    }
+
+    /// Answers every probe that waits.
+    pub fn answer_probes(&mut self) -> Vec<(IpAddr, Probe)> {
+        let asked = std::mem::take(&mut self.probes);
+        asked
+            .into_iter()
+            .map(|vip| (vip, self.strangers.get(&vip).map_or(Probe::Free, |mac| Probe::Taken { mac: *mac })))
+            .collect()
+    }
+
+    fn read(&mut self) -> Result<(), KernelError> {
+        if self.short_reads > 0 {
+            self.short_reads -= 1;
+            return Err(KernelError::CutShort("asked to".to_owned()));
+        }
+        Ok(())
+    }
+
+    fn service(&mut self, key: &ServiceKey) -> Result<&mut Service, i32> {
+        self.table.get_mut(key).ok_or(ESRCH)
+    }
+
+    fn take(&mut self, step: &Step) -> Result<(), i32> {
+        match step {
+            Step::NewService { key, settings } => {
+                if self.missing_schedulers.contains(settings.scheduler.as_ref()) {
+                    return Err(ENOENT);
+                }
+                if self.table.contains_key(key) {
+                    return Err(EEXIST);
+                }
+                let service = Service { settings: settings.clone(), destinations: BTreeMap::new() };
+                self.table.insert(*key, service);
+            }
+            Step::SetService { key, settings } => {
+                if self.missing_schedulers.contains(settings.scheduler.as_ref()) {
+                    return Err(ENOENT);
+                }
+                self.service(key)?.settings = settings.clone();
+            }
+            Step::NewDestination { key, destination, settings } => {
+                let destinations = &mut self.service(key)?.destinations;
+                if destinations.contains_key(destination) {
+                    return Err(EEXIST);
+                }
+                destinations.insert(*destination, *settings);
+            }
+            Step::SetDestination { key, destination, settings } => {
+                *destination_of(self.service(key)?, destination)? = *settings;
+            }
+            Step::DelDestination { key, destination } => {
+                self.service(key)?.destinations.remove(destination).ok_or(ENOENT)?;
+            }
+            Step::DelService { key } => {
+                self.table.remove(key).ok_or(ESRCH)?;
+            }
+            Step::BindVip { vip, link } => {
+                if self.addresses.iter().any(|bound| bound.address == *vip && bound.link == *link) {
+                    return Err(EEXIST);
+                }
+                let tagged = self.marks_addresses;
+                self.addresses.push(HostAddress {
+                    address: *vip,
+                    link: Arc::clone(link),
+                    link_index: 2,
+                    tagged,
+                });
+            }
+            Step::UnbindVip { vip, link } => {
+                let before = self.addresses.len();
+                self.addresses.retain(|bound| !(bound.address == *vip && bound.link == *link));
+                if self.addresses.len() == before {
+                    return Err(EADDRNOTAVAIL);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn destination_of<'a>(
+    service: &'a mut Service,
+    key: &DestinationKey,
+) -> Result<&'a mut DestinationSettings, i32> {
+    service.destinations.get_mut(key).ok_or(ENOENT)
+}
+
+impl Kernel for FakeKernel {
+    fn services(&mut self, keys: &BTreeSet<ServiceKey>) -> Result<Table, KernelError> {
+        self.read()?;
+        Ok(keys.iter().filter_map(|key| Some((*key, self.table.get(key)?.clone()))).collect())
+    }
+
+    fn addresses(&mut self) -> Result<Vec<HostAddress>, KernelError> {
+        Ok(self.addresses.clone())
+    }
+
+    fn marks_addresses(&self) -> bool {
+        self.marks_addresses
+    }
+
+    fn apply(&mut self, plan: &Plan) -> Vec<Result<(), StepError>> {
+        let steps = plan.steps().iter();
+        steps
+            .map(|step| {
+                self.writes.push(step.clone());
+                let result = match self.failures.pop_front().flatten() {
+                    Some(errno) => Err(errno),
+                    None => self.take(step),
+                };
+                result.map_err(|errno| StepError::Kernel { errno, text: format!("errno {errno}") })
+            })
+            .collect()
+    }
+
+    fn routes_changed(&mut self) {}
+
+    fn choose_link(&mut self, vip: IpAddr, _real_servers: &[IpAddr]) -> Result<Arc<str>, String> {
+        self.link.clone().ok_or_else(|| format!("no link can hold {vip}"))
+    }
+
+    fn off_segment(&mut self, real_server: IpAddr) -> Result<Option<String>, KernelError> {
+        Ok(self.unreachable.contains(&real_server).then(|| format!("no route leads to {real_server}")))
+    }
+
+    fn link_index(&mut self, link: &str) -> Option<u32> {
+        (self.link.as_deref() == Some(link)).then_some(2)
+    }
+
+    fn start_probe(&mut self, _link: &str, vips: &[IpAddr]) {
+        self.probes.extend(vips);
+    }
+
+    fn announce(&mut self, vips: &[Announced]) {
+        self.announced.extend(vips.iter().map(|announced| announced.vip));
+    }
+}

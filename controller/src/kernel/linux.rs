@@ -1,0 +1,307 @@
+//! The real kernel: IPVS by `lvs-ipvs`, the network by `lvs-net`.
+
+mod convert;
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+
+use lvs_net::announce::{Announced, Announcer};
+use lvs_net::link::{Link, Snapshot};
+use lvs_net::probe::{self, ProbeVerdict};
+use lvs_net::{Net, interface, segment};
+use lvs_plan::ServiceKey;
+use lvs_plan::diff::Probe;
+use lvs_plan::step::{Plan, Step, StepError};
+use tokio::runtime::Handle;
+use tracing::{debug, warn};
+
+use super::{HostAddress, Kernel, KernelError, Table};
+use crate::driver_thread::Trigger;
+
+/// How long the network has to answer who holds a VIP. RFC 5227 section 1.1 waits 2 s after the last of three
+/// probes; on a server's own segment an answer takes milliseconds.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// From so many services on, one dump of all is cheaper than asking for each.
+const DUMP_FROM: usize = 64;
+
+/// The kernel of this network namespace.
+pub struct LinuxKernel {
+    runtime: Handle,
+    net: Net,
+    /// Connected when first needed, and again after a failure.
+    ipvs: Option<lvs_ipvs::Client>,
+    announcer: Option<Announcer>,
+    vip_interface: Option<String>,
+    snapshot: Snapshot,
+    /// The snapshot's routes are those of now. A router may have a million of them: they are read only when a
+    /// link is to be chosen.
+    routes_known: bool,
+    /// What was asked about real servers since routes last changed.
+    off_segment: BTreeMap<IpAddr, Option<String>>,
+    marks_addresses: bool,
+    triggers: Sender<Trigger>,
+}
+
+impl LinuxKernel {
+    /// A kernel whose network calls run on `runtime` and whose probes answer to `triggers`.
+    pub fn new(runtime: Handle, net: Net, vip_interface: Option<String>, triggers: Sender<Trigger>) -> Self {
+        Self {
+            runtime,
+            net,
+            ipvs: None,
+            announcer: None,
+            vip_interface,
+            snapshot: Snapshot::default(),
+            routes_known: false,
+            off_segment: BTreeMap::new(),
+            marks_addresses: marks_addresses(rustix::system::uname().release().to_string_lossy().as_ref()),
+            triggers,
+        }
+    }
+
+    fn ipvs(&mut self) -> Result<&mut lvs_ipvs::Client, KernelError> {
+        let client = match self.ipvs.take() {
+            Some(client) => client,
+            None => lvs_ipvs::Client::connect().map_err(|error| KernelError::Ipvs(chain(&error)))?,
+        };
+        Ok(self.ipvs.insert(client))
+    }
+
+    /// After a failure the client connects anew: `ip_vs` may have been loaded again under another number.
+    fn read<T>(
+        &mut self,
+        read: impl FnOnce(&mut lvs_ipvs::Client) -> Result<T, lvs_ipvs::Error>,
+    ) -> Result<T, KernelError> {
+        let result = read(self.ipvs()?);
+        result.map_err(|error| {
+            self.ipvs = None;
+            match error {
+                lvs_ipvs::Error::CutShort { .. } => KernelError::CutShort(chain(&error)),
+                _ => KernelError::Ipvs(chain(&error)),
+            }
+        })
+    }
+
+    fn apply_ipvs(&mut self, steps: &[Step]) -> Vec<Result<(), StepError>> {
+        let commands: Vec<lvs_ipvs::Command> = steps.iter().filter_map(convert::command).collect();
+        debug_assert_eq!(commands.len(), steps.len(), "only IPVS steps get here");
+        let unknown = |words: String| steps.iter().map(|_| Err(StepError::Unknown(words.clone()))).collect();
+        let client = match self.ipvs() {
+            Ok(client) => client,
+            Err(error) => return unknown(error.to_string()),
+        };
+        match client.batch(&commands) {
+            Ok(results) => results.into_iter().map(|result| result.map_err(convert::step_error)).collect(),
+            Err(error) => {
+                self.ipvs = None;
+                unknown(chain(&error))
+            }
+        }
+    }
+
+    fn apply_address(&mut self, step: &Step) -> Result<(), StepError> {
+        let (vip, link, bind) = match step {
+            Step::BindVip { vip, link } => (*vip, link, true),
+            Step::UnbindVip { vip, link } => (*vip, link, false),
+            _ => return Ok(()),
+        };
+        let Some(index) = self.link_index(link) else {
+            return Err(StepError::Kernel { errno: 19, text: format!("no link {link} that is up") });
+        };
+        let result = self.runtime.block_on(async {
+            if bind { self.net.bind_vip(index, vip).await } else { self.net.unbind_vip(index, vip).await }
+        });
+        result.map_err(|error| convert::address_error(&error))
+    }
+
+    fn refresh_routes(&mut self) -> Result<(), lvs_net::Error> {
+        if !self.routes_known {
+            self.snapshot.routes = self.runtime.block_on(self.net.routes())?;
+            self.routes_known = true;
+        }
+        Ok(())
+    }
+}
+
+/// `IFA_PROTO` came with Linux 5.18; older kernels take it and forget it.
+fn marks_addresses(release: &str) -> bool {
+    let mut numbers =
+        release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse::<u32>().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (5, 18)
+}
+
+/// An error and its causes, in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+impl Kernel for LinuxKernel {
+    fn services(&mut self, keys: &BTreeSet<ServiceKey>) -> Result<Table, KernelError> {
+        self.read(|client| {
+            let mut table = Table::new();
+            let mut found = |client: &mut lvs_ipvs::Client, entry: &lvs_ipvs::ServiceEntry| {
+                let destinations = client.destinations(&entry.service.key)?;
+                table.extend(convert::service(&entry.service, &destinations));
+                Ok(())
+            };
+            if keys.len() < DUMP_FROM {
+                for key in keys {
+                    if let Some(entry) = client.service(&convert::key(key))? {
+                        found(client, &entry)?;
+                    }
+                }
+            } else {
+                // Destinations of services that are none of our business are not read.
+                let wanted: HashSet<lvs_ipvs::ServiceKey> = keys.iter().map(convert::key).collect();
+                for entry in client.services()?.iter().filter(|entry| wanted.contains(&entry.service.key)) {
+                    found(client, entry)?;
+                }
+            }
+            Ok(table)
+        })
+    }
+
+    fn addresses(&mut self) -> Result<Vec<HostAddress>, KernelError> {
+        let (links, addresses) = self
+            .runtime
+            .block_on(async { Ok((self.net.links().await?, self.net.addresses().await?)) })
+            .map_err(|error: lvs_net::Error| KernelError::Network(chain(&error)))?;
+        self.snapshot.links = links;
+        self.snapshot.addresses = addresses;
+        let names: BTreeMap<u32, Arc<str>> =
+            self.snapshot.links.iter().map(|link| (link.index, Arc::from(link.name.as_str()))).collect();
+        let addresses = self.snapshot.addresses.iter().filter_map(|address| {
+            Some(HostAddress {
+                address: address.ip,
+                link: Arc::clone(names.get(&address.link)?),
+                link_index: address.link,
+                tagged: address.is_ours(),
+            })
+        });
+        Ok(addresses.collect())
+    }
+
+    fn marks_addresses(&self) -> bool {
+        self.marks_addresses
+    }
+
+    fn routes_changed(&mut self) {
+        self.routes_known = false;
+        self.off_segment.clear();
+    }
+
+    fn apply(&mut self, plan: &Plan) -> Vec<Result<(), StepError>> {
+        let mut results = Vec::with_capacity(plan.steps().len());
+        for group in plan.steps().chunk_by(|a, b| a.service().is_some() == b.service().is_some()) {
+            if group.first().is_some_and(|step| step.service().is_some()) {
+                results.extend(self.apply_ipvs(group));
+            } else {
+                results.extend(group.iter().map(|step| self.apply_address(step)));
+            }
+        }
+        results
+    }
+
+    fn choose_link(&mut self, vip: IpAddr, real_servers: &[IpAddr]) -> Result<Arc<str>, String> {
+        self.refresh_routes().map_err(|error| chain(&error))?;
+        interface::choose(&self.snapshot, vip, real_servers, self.vip_interface.as_deref())
+            .map(|choice| Arc::from(choice.name.as_str()))
+            .map_err(|error| error.to_string())
+    }
+
+    fn off_segment(&mut self, real_server: IpAddr) -> Result<Option<String>, KernelError> {
+        if let Some(known) = self.off_segment.get(&real_server) {
+            return Ok(known.clone());
+        }
+        let next_hop = self
+            .runtime
+            .block_on(self.net.next_hop(real_server))
+            .map_err(|error| KernelError::Network(chain(&error)))?;
+        let words = segment::shared_with(real_server, next_hop).err().map(|error| error.to_string());
+        self.off_segment.insert(real_server, words.clone());
+        Ok(words)
+    }
+
+    fn link_index(&mut self, link: &str) -> Option<u32> {
+        self.snapshot.link_named(link).filter(|link| link.up).map(|link| link.index)
+    }
+
+    fn start_probe(&mut self, link: &str, vips: &[IpAddr]) {
+        let Some(link) = self.snapshot.link_named(link).cloned() else { return };
+        let (vips, triggers) = (vips.to_vec(), self.triggers.clone());
+        self.runtime.spawn_blocking(move || {
+            let answers = probe_link(&link, &vips);
+            // The driver is gone only when the process ends.
+            let _ = triggers.send(Trigger::Probed(answers));
+        });
+    }
+
+    fn announce(&mut self, vips: &[Announced]) {
+        if self.announcer.is_none() {
+            match Announcer::open() {
+                Ok(announcer) => self.announcer = Some(announcer),
+                Err(error) => {
+                    warn!(error = chain(&error), "VIPs cannot be announced");
+                    return;
+                }
+            }
+        }
+        let Some(announcer) = &self.announcer else { return };
+        for announced in vips {
+            let Some(mac) = self.snapshot.link(announced.link).and_then(|link| link.mac) else { continue };
+            match announcer.send(announced.link, mac, announced.vip) {
+                Ok(()) => debug!(vip = %announced.vip, "announced"),
+                Err(error) => warn!(vip = %announced.vip, error = chain(&error), "not announced"),
+            }
+        }
+    }
+}
+
+/// A link without Ethernet cannot be asked and has nobody else on it; any other failure is no answer.
+fn probe_link(link: &Link, vips: &[IpAddr]) -> Vec<(IpAddr, Probe)> {
+    match probe::vip_holders(link, vips, PROBE_TIMEOUT) {
+        Ok(verdicts) => vips
+            .iter()
+            .map(|vip| match verdicts.get(vip) {
+                Some(ProbeVerdict::Taken { mac }) => (*vip, Probe::Taken { mac: *mac }),
+                Some(ProbeVerdict::Free) | None => (*vip, Probe::Free),
+            })
+            .collect(),
+        Err(probe::Error::NoMac { .. }) => vips.iter().map(|vip| (*vip, Probe::Free)).collect(),
+        Err(error) => {
+            warn!(error = chain(&error), "it cannot be asked who holds the VIPs; trying again");
+            vips.iter().map(|vip| (*vip, Probe::Unknown)).collect()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernels_from_5_18_on_carry_the_mark() {
+        for (release, marks) in [
+            ("6.1.0-49-amd64", true),
+            ("5.18.0", true),
+            ("5.17.15", false),
+            ("5.9", false),
+            ("4.18.0-553.el8_10.x86_64", false),
+            ("10.0-rc1", true),
+            ("", false),
+        ] {
+            assert_eq!(marks_addresses(release), marks, "{release}");
+        }
+    }
+}

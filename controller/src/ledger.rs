@@ -1,0 +1,385 @@
+//! Which kernel entries are ours: IPVS has no owner field, so it is written down before the kernel is touched.
+//!
+//! A snapshot (`ledger.json`) and a journal of what changed since (`ledger.journal`, one JSON record per line):
+//! a change costs one short line and one `fdatasync`, however many services there are. Entries count only in the
+//! boot and the network namespace in which they were made; in any other the kernel's table began empty, so they
+//! say nothing about it.
+//!
+//! What [`Ledger::save`] could not write is taken back: in memory nothing is ours that the disk does not know.
+
+mod memory;
+mod record;
+mod store;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use lvs_plan::{ObjectKey, ServiceKey};
+
+use memory::{Memory, Undo};
+use record::{Record, Text};
+use store::Store;
+
+/// Why a ledger cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// The state directory is missing and cannot be made, or is no directory.
+    #[error("cannot use the state directory {}: make it a writable directory, or name another one with --state-dir", path.display())]
+    StateDir {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Another process has the state directory.
+    #[error(
+        "another agent is using the state directory {}: stop it first, or give this one another --state-dir",
+        path.display()
+    )]
+    Locked {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// What is there cannot be understood. It is left as it is.
+    #[error(
+        "the ledger {} is corrupt ({what}): restore it, or move it away to begin an empty one, and rules that equal \
+         what is declared are adopted",
+        path.display()
+    )]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, and where.
+        what: String,
+    },
+    /// It was written by a later version of this program.
+    #[error(
+        "the ledger {} has version {version}, this program knows {}: run the later version, or move the file away",
+        path.display(),
+        record::VERSION
+    )]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        version: u64,
+    },
+    /// A file cannot be read.
+    #[error("cannot read the ledger {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file cannot be written.
+    #[error("cannot write the ledger {}, free or repair its file system", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// The boot and the network namespace in which kernel entries live.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Life {
+    /// `/proc/sys/kernel/random/boot_id`.
+    boot_id: String,
+    /// The inode of `/proc/thread-self/ns/net`.
+    netns: u64,
+}
+
+/// Where a service comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The `VirtualService` that asked for it.
+    pub object: ObjectKey,
+    /// The manifest file of that, if it came from one.
+    pub file: Option<Arc<str>>,
+}
+
+/// A service of ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Who asked for it.
+    pub origin: Origin,
+    /// The kernel was seen to have it; before that the entry is an intent.
+    pub confirmed: bool,
+}
+
+/// The ledger of this node.
+#[derive(Debug)]
+pub struct Ledger {
+    memory: Memory,
+    /// None: kept in memory only.
+    store: Option<Store>,
+    /// Records that no save has written yet, with the way back.
+    pending: Vec<(Record, Undo)>,
+    problem: Option<LedgerError>,
+    previous: BTreeMap<ServiceKey, Entry>,
+}
+
+impl Ledger {
+    /// Takes the state directory for this process, making it if need be, and reads what is in it. `boot_id` and
+    /// `netns` (an inode number) say which kernel tables are meant.
+    ///
+    /// A corrupt, unreadable or unwritable ledger is not an error here: the ledger is then not
+    /// [`usable`](Self::usable), and each [`save`](Self::save) tries again.
+    ///
+    /// # Errors
+    /// [`LedgerError::StateDir`] and [`LedgerError::Locked`]: both end the process.
+    pub fn open(dir: &Path, boot_id: &str, netns: u64) -> Result<Self, LedgerError> {
+        let life = Life { boot_id: boot_id.to_owned(), netns };
+        let mut ledger = Self { store: Some(Store::lock(dir, life)?), ..Self::in_memory() };
+        ledger.load();
+        Ok(ledger)
+    }
+
+    /// Reads the ledger without taking the state directory, for commands that change nothing: what is saved
+    /// goes nowhere.
+    ///
+    /// # Errors
+    /// If it cannot be read or understood. A ledger that does not exist is an empty one.
+    pub fn read(dir: &Path, boot_id: &str, netns: u64) -> Result<Self, LedgerError> {
+        let loaded = store::read(dir, &Life { boot_id: boot_id.to_owned(), netns })?;
+        Ok(Self { memory: loaded.memory, previous: loaded.previous, ..Self::in_memory() })
+    }
+
+    /// An empty ledger that is nowhere on disk.
+    pub fn in_memory() -> Self {
+        Self {
+            memory: Memory::default(),
+            store: None,
+            pending: Vec::new(),
+            problem: None,
+            previous: BTreeMap::new(),
+        }
+    }
+
+    /// Whether ownership can be told and written down: if not, nothing may be added or removed.
+    pub fn usable(&self) -> bool {
+        self.problem.is_none()
+    }
+
+    /// Why it is not usable, and what to do.
+    pub fn problem(&self) -> Option<String> {
+        self.problem.as_ref().map(|problem| Chain(problem).to_string())
+    }
+
+    /// Whether the service is ours: made by us or about to be, or adopted.
+    pub fn is_ours(&self, key: &ServiceKey) -> bool {
+        self.memory.services.contains_key(key)
+    }
+
+    /// What is known of a service of ours.
+    pub fn entry(&self, key: &ServiceKey) -> Option<&Entry> {
+        self.memory.services.get(key)
+    }
+
+    /// Whether the kernel was seen to have the service.
+    pub fn is_confirmed(&self, key: &ServiceKey) -> bool {
+        self.entry(key).is_some_and(|entry| entry.confirmed)
+    }
+
+    /// Who asked for a service of ours.
+    pub fn origin(&self, key: &ServiceKey) -> Option<&Origin> {
+        self.entry(key).map(|entry| &entry.origin)
+    }
+
+    /// All services of ours.
+    pub fn services(&self) -> impl Iterator<Item = ServiceKey> {
+        self.memory.services.keys().copied()
+    }
+
+    /// How many services are ours.
+    pub fn service_count(&self) -> usize {
+        self.memory.services.len()
+    }
+
+    /// The objects that services of ours come from.
+    pub fn objects(&self) -> BTreeSet<ObjectKey> {
+        self.memory.services.values().map(|entry| entry.origin.object.clone()).collect()
+    }
+
+    /// The manifest files that services of ours come from.
+    pub fn files(&self) -> BTreeSet<Arc<str>> {
+        self.memory.services.values().filter_map(|entry| entry.origin.file.clone()).collect()
+    }
+
+    /// The VIPs that we bound.
+    pub fn vips(&self) -> impl Iterator<Item = IpAddr> {
+        self.memory.vips.keys().copied()
+    }
+
+    /// The link that was chosen for a VIP.
+    pub fn vip_link(&self, vip: IpAddr) -> Option<Arc<str>> {
+        self.memory.vips.get(&vip).cloned()
+    }
+
+    /// What was ours before a reboot or in another network namespace. It says nothing about today's kernel.
+    pub fn previous(&self) -> &BTreeMap<ServiceKey, Entry> {
+        &self.previous
+    }
+
+    /// The service is about to be made by us, or is adopted, for this origin.
+    pub fn record_intent(&mut self, key: ServiceKey, origin: Origin) {
+        match self.entry(&key) {
+            Some(entry) if entry.origin == origin => {}
+            Some(Entry { confirmed, .. }) => {
+                let confirmed = *confirmed;
+                self.change(Record::intent(key, origin));
+                if confirmed {
+                    self.change(Record::confirm(key));
+                }
+            }
+            None => self.change(Record::intent(key, origin)),
+        }
+    }
+
+    /// The kernel has the service.
+    pub fn confirm(&mut self, key: &ServiceKey) {
+        if self.entry(key).is_some_and(|entry| !entry.confirmed) {
+            self.change(Record::confirm(*key));
+        }
+    }
+
+    /// The service is gone, or was never made.
+    pub fn forget(&mut self, key: &ServiceKey) {
+        if self.is_ours(key) {
+            self.change(Record::forget(*key));
+        }
+    }
+
+    /// The VIP is about to be bound to this link.
+    pub fn set_vip(&mut self, vip: IpAddr, link: &Arc<str>) {
+        if self.memory.vips.get(&vip) != Some(link) {
+            self.change(Record::Vip { address: vip, link: Text(Arc::clone(link)) });
+        }
+    }
+
+    /// The VIP is not bound by us any more.
+    pub fn forget_vip(&mut self, vip: IpAddr) {
+        if self.memory.vips.contains_key(&vip) {
+            self.change(Record::ForgetVip { address: vip });
+        }
+    }
+
+    fn change(&mut self, record: Record) {
+        let undo = self.memory.apply(&record);
+        self.pending.push((record, undo));
+    }
+
+    /// Brings to disk what changed since the last save, and returns when it is there. With nothing to write it
+    /// does nothing, unless the ledger is not usable: then it tries whether it is again.
+    ///
+    /// # Errors
+    /// If it could not be written: what changed since the last save is then taken back.
+    pub fn save(&mut self) -> Result<(), LedgerError> {
+        if matches!(
+            self.problem,
+            Some(LedgerError::Corrupt { .. } | LedgerError::Version { .. } | LedgerError::Read { .. })
+        ) {
+            // Not ours to overwrite. What was recorded meanwhile rests on nothing.
+            let nothing_lost = self.pending.is_empty();
+            self.take_back();
+            self.load();
+            return match &self.problem {
+                Some(problem) if !nothing_lost => Err(problem.again()),
+                _ => Ok(()),
+            };
+        }
+        let Some(store) = &mut self.store else {
+            self.pending.clear();
+            return Ok(());
+        };
+        if self.pending.is_empty() && self.problem.is_none() {
+            return Ok(());
+        }
+        let nothing_lost = self.pending.is_empty();
+        match store.append(&self.memory, self.pending.iter().map(|(record, _)| record)) {
+            Ok(()) => {
+                self.pending.clear();
+                self.problem = None;
+                Ok(())
+            }
+            Err(error) => {
+                self.take_back();
+                let again = error.again();
+                self.problem = Some(error);
+                if nothing_lost { Ok(()) } else { Err(again) }
+            }
+        }
+    }
+
+    /// The next write is a whole snapshot.
+    #[cfg(test)]
+    pub(crate) fn forget_journal(&mut self) {
+        if let Some(store) = &mut self.store {
+            store.forget_journal();
+        }
+    }
+
+    fn take_back(&mut self) {
+        while let Some((_, undo)) = self.pending.pop() {
+            self.memory.undo(undo);
+        }
+    }
+
+    fn load(&mut self) {
+        let Some(store) = &mut self.store else { return };
+        self.problem = None;
+        match store.load() {
+            Ok(loaded) => {
+                self.memory = loaded.memory;
+                self.previous = loaded.previous;
+                // Shows now, not at the first change, whether it can be written.
+                if let Err(error) = store.append(&self.memory, std::iter::empty()) {
+                    self.problem = Some(error);
+                }
+            }
+            Err(error) => self.problem = Some(error),
+        }
+    }
+}
+
+impl LedgerError {
+    /// The same error once more; system errors keep their number only.
+    fn again(&self) -> Self {
+        let same = |source: &io::Error| {
+            source.raw_os_error().map_or_else(|| io::Error::from(source.kind()), io::Error::from_raw_os_error)
+        };
+        match self {
+            Self::StateDir { path, source } => Self::StateDir { path: path.clone(), source: same(source) },
+            Self::Locked { path } => Self::Locked { path: path.clone() },
+            Self::Corrupt { path, what } => Self::Corrupt { path: path.clone(), what: what.clone() },
+            Self::Version { path, version } => Self::Version { path: path.clone(), version: *version },
+            Self::Read { path, source } => Self::Read { path: path.clone(), source: same(source) },
+            Self::Write { path, source } => Self::Write { path: path.clone(), source: same(source) },
+        }
+    }
+}
+
+/// An error with its causes in one line.
+struct Chain<'a>(&'a LedgerError);
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)?;
+        let mut cause = std::error::Error::source(self.0);
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[path = "ledger/tests.rs"]
+mod tests;

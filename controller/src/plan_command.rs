@@ -1,0 +1,77 @@
+//! `plan`: the steps that a run would take now.
+
+use std::process::ExitCode;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use lvs_net::{Net, identity};
+
+use crate::args::Node;
+use crate::board::Board;
+use crate::kernel::linux::LinuxKernel;
+use crate::ledger::Ledger;
+use crate::metrics::Metrics;
+use crate::source::Update;
+use crate::sync::Driver;
+use crate::{api, manifests};
+
+/// How long the API server has to answer.
+const SOURCE_TIMEOUT: Duration = Duration::from_secs(30);
+/// There are steps to take, or something in the objects is wrong.
+const FINDINGS_OR_STEPS: u8 = 2;
+
+/// Prints the plan to standard output, and to standard error what is wrong in the objects. Exit code 0 if there is
+/// neither, else 2.
+///
+/// # Errors
+/// If the source or the kernel cannot be read.
+pub fn run(node: &Node) -> Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .context("cannot start the async runtime")?;
+    let (update, net) = runtime.block_on(async {
+        let net = Net::connect().context("cannot open an rtnetlink socket")?;
+        anyhow::Ok((read_source(node).await?, net))
+    })?;
+    let findings = update.state.findings.len();
+    for finding in &update.state.findings {
+        eprintln!("{finding}");
+    }
+    let boot = identity::boot_id().context("cannot tell this boot from others")?;
+    let namespace = identity::network_namespace().context("cannot tell the network namespace")?;
+    let ledger = Ledger::read(&node.state_dir, &boot, namespace)?;
+    let (triggers, _inbox) = mpsc::channel();
+    let kernel = LinuxKernel::new(runtime.handle().clone(), net, node.vip_interface.clone(), triggers);
+    let now = Instant::now();
+    let mut driver = Driver::new(kernel, ledger, Board::default(), Metrics::default(), now);
+    driver.ingest(update);
+    let plan = driver.plan(now)?;
+    print!("{plan}");
+    for refusal in driver.refusals() {
+        eprintln!("{refusal}");
+    }
+    if plan.is_empty() {
+        eprintln!("nothing to do: the kernel is as declared");
+    }
+    let clean = plan.is_empty() && findings == 0 && driver.refusals().next().is_none();
+    Ok(if clean { ExitCode::SUCCESS } else { ExitCode::from(FINDINGS_OR_STEPS) })
+}
+
+async fn read_source(node: &Node) -> Result<Update> {
+    let update = match &node.manifests {
+        Some(directory) => {
+            let directory = directory.clone();
+            tokio::task::spawn_blocking(move || manifests::read_once(&directory)).await?
+        }
+        None => tokio::time::timeout(SOURCE_TIMEOUT, api::read_once(node)).await.with_context(|| {
+            format!("the API server did not answer within {} s", SOURCE_TIMEOUT.as_secs())
+        })??,
+    };
+    if !update.state.complete || !update.state.up_to_date {
+        bail!("{}", update.state.message);
+    }
+    Ok(update)
+}

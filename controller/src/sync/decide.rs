@@ -1,0 +1,145 @@
+//! From what is desired and what is observed to a plan.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+use lvs_plan::diff::{self, ServiceView};
+use lvs_plan::object::Kind;
+use lvs_plan::outcome::ServiceOutcome;
+use lvs_plan::step::{Plan, Step};
+use lvs_plan::{DesiredService, DestinationKey, Programming, ServiceKey};
+
+use super::Driver;
+use super::vips::DecidedVips;
+use crate::kernel::{Kernel, KernelError, Table};
+use crate::ledger::Origin;
+
+/// What a pass is about to do.
+#[derive(Debug, Default)]
+pub(super) struct Decided {
+    /// The steps.
+    pub(super) plan: Plan,
+    /// Services to be written into the ledger before the kernel is touched.
+    pub(super) claims: Vec<(ServiceKey, Origin)>,
+    /// Of these, those that were there, as declared.
+    pub(super) adopted: Vec<ServiceKey>,
+    /// Ledger entries that stand for nothing any more.
+    pub(super) forgotten: Vec<ServiceKey>,
+    /// Services that nobody asked to change and that differ from what they were: somebody else's doing.
+    pub(super) drifted: BTreeSet<ServiceKey>,
+    /// Destinations that are on no link of this Director, and why.
+    pub(super) off_segment: BTreeMap<ServiceKey, BTreeMap<DestinationKey, String>>,
+    /// The same for VIPs.
+    pub(super) vips: DecidedVips,
+}
+
+/// Whether it was decided without asking the kernel that nothing is done.
+pub(super) fn is_refusal(programming: &Programming) -> bool {
+    matches!(programming, Programming::Foreign(_) | Programming::LedgerUnusable(_))
+}
+
+impl<K: Kernel> Driver<K> {
+    /// Compares these services, and the VIPs that depend on them, with what the kernel reports.
+    ///
+    /// # Errors
+    /// If it cannot be asked where the real servers are.
+    pub(super) fn decide(
+        &mut self,
+        keys: &BTreeSet<ServiceKey>,
+        observed: &Table,
+        now: Instant,
+    ) -> Result<Decided, KernelError> {
+        let mut decided = Decided::default();
+        let mut steps = Vec::new();
+        let ledger_usable = self.ledger.usable();
+        for key in keys {
+            let desired = self.inventory.desired(key);
+            let off_segment = match desired {
+                Some(desired) => off_segment(&mut self.kernel, desired)?,
+                None => BTreeMap::new(),
+            };
+            let view = ServiceView {
+                desired,
+                observed: observed.get(key),
+                ours: self.ledger.is_ours(key),
+                held: self.is_held(key),
+                destinations_held: desired.is_some_and(|desired| self.holds_destinations(desired)),
+                ledger_usable,
+                off_segment: &off_segment,
+            };
+            let decision = diff::service(key, view);
+            let was_programmed =
+                self.outcomes.get(key).is_some_and(|outcome| outcome.programming == Programming::Programmed);
+            if !decision.steps.is_empty() && was_programmed && !self.backlog.services.contains(key) {
+                decided.drifted.insert(*key);
+            }
+            if let Some(desired) = desired {
+                let adds = decision.steps.iter().any(|step| matches!(step, Step::NewService { .. }));
+                let origin = self.origin(desired);
+                // Also when it went over to another object or file: on that its fate depends from now on (I6).
+                let moved = ledger_usable && self.ledger.origin(key).is_some_and(|known| *known != origin);
+                if adds || decision.adopt || moved {
+                    decided.claims.push((*key, origin));
+                }
+                let programming = decision.refused.unwrap_or_else(|| match self.outcomes.get(key) {
+                    Some(outcome) if !is_refusal(&outcome.programming) => outcome.programming.clone(),
+                    _ => Programming::Pending(format!("{key} is about to be programmed")),
+                });
+                let missing = BTreeSet::new();
+                self.outcomes.insert(*key, ServiceOutcome { programming, missing });
+            }
+            if decision.adopt {
+                decided.adopted.push(*key);
+            }
+            if decision.forget {
+                decided.forgotten.push(*key);
+            }
+            if !off_segment.is_empty() {
+                decided.off_segment.insert(*key, off_segment);
+            }
+            steps.extend(decision.steps);
+            self.vips.track(key, desired.is_some());
+        }
+        decided.vips = self.decide_vips(keys, &mut steps, now);
+        decided.plan = Plan::new(steps);
+        Ok(decided)
+    }
+
+    /// The object that asked for the service is there, but no version of it is known to be good: after a
+    /// restart over an invalid object or file, what is in the kernel is the last good version.
+    pub(super) fn is_held(&self, key: &ServiceKey) -> bool {
+        self.ledger.origin(key).is_some_and(|origin| {
+            self.inventory.is_unsettled(&origin.object)
+                || origin.file.as_ref().is_some_and(|file| self.source.held_files.contains(file))
+        })
+    }
+
+    /// The same for real servers: which destination stood for one of them is not known, so none is removed.
+    fn holds_destinations(&self, desired: &DesiredService) -> bool {
+        !self.source.held_files.is_empty()
+            || self
+                .inventory
+                .unsettled_real_servers(&desired.owner.namespace)
+                .any(|labels| desired.virtual_service.selector.matches(labels))
+    }
+
+    fn origin(&self, desired: &DesiredService) -> Origin {
+        debug_assert_eq!(desired.owner.kind, Kind::VirtualService);
+        let record = self.inventory.virtual_service(&desired.owner);
+        Origin { object: desired.owner.clone(), file: record.and_then(|record| record.object.file.clone()) }
+    }
+}
+
+/// The destinations of a service that are on no link of this Director, and why.
+fn off_segment<K: Kernel>(
+    kernel: &mut K,
+    desired: &DesiredService,
+) -> Result<BTreeMap<DestinationKey, String>, KernelError> {
+    let mut off_segment = BTreeMap::new();
+    for destination in desired.destinations.keys() {
+        if let Some(words) = kernel.off_segment(destination.address)? {
+            off_segment.insert(*destination, words);
+        }
+    }
+    Ok(off_segment)
+}

@@ -1,0 +1,370 @@
+//! Single situations that the driver has to get right, over the kernel in memory.
+
+use std::sync::Arc;
+
+use futures::FutureExt as _;
+use lvs_plan::object::{Kind, Object, ObjectKey, Spec};
+use lvs_plan::{Change, DestinationKey, Reason, Service};
+use serde_json::json;
+
+use super::*;
+use crate::kernel::HostAddress;
+use crate::kernel::fake::FakeKernel;
+
+const VIP: &str = "172.16.21.10";
+
+/// A Director, its clock and where its ledger is.
+struct Node {
+    directory: tempfile::TempDir,
+    driver: Driver<FakeKernel>,
+    board: Board,
+    now: Instant,
+}
+
+fn vip() -> IpAddr {
+    VIP.parse().expect("an address")
+}
+
+fn key(port: u16) -> ServiceKey {
+    ServiceKey::Address { vip: vip(), protocol: lvs_crds::Protocol::Tcp, port }
+}
+
+impl Node {
+    fn new() -> Self {
+        Self::over(FakeKernel::new(), tempfile::tempdir().expect("a directory"))
+    }
+
+    fn over(kernel: FakeKernel, directory: tempfile::TempDir) -> Self {
+        let (now, board) = (Instant::now(), Board::default());
+        let ledger = Ledger::open(directory.path(), "boot", 1).expect("the test's own directory");
+        let driver = Driver::new(kernel, ledger, board.clone(), Metrics::default(), now);
+        let mut node = Self { directory, driver, board, now };
+        node.deliver(Vec::new());
+        node
+    }
+
+    /// A new agent on this node. It gets no objects by itself.
+    fn restart(mut self) -> Self {
+        let kernel = std::mem::take(&mut self.driver.kernel);
+        drop(self.driver);
+        Self::over(kernel, self.directory)
+    }
+
+    fn deliver(&mut self, changes: Vec<Change>) {
+        let state = SourceState { complete: true, up_to_date: true, ..SourceState::default() };
+        self.driver.ingest(Update { changes, state });
+    }
+
+    /// A virtual service from a file of its own, at the VIP and this port, with rs1 behind it.
+    fn declare(&mut self, name: &str, port: u16) {
+        let spec = json!({"vip": VIP, "ports": [{"port": port}], "scheduler": "wrr",
+                          "realServerSelector": {"matchLabels": {"app": "web"}}});
+        let spec = Spec::VirtualService(Arc::new(serde_json::from_value(spec).expect("a spec")));
+        let real = Spec::RealServer(Arc::new(
+            serde_json::from_value(json!({"address": "192.168.40.12"})).expect("a spec"),
+        ));
+        let changes = [
+            object(Kind::VirtualService, name, spec, Some(format!("{name}.yaml"))),
+            object(Kind::RealServer, "rs1", real, None),
+        ];
+        self.deliver(changes.map(Change::Upsert).to_vec());
+    }
+
+    fn withdraw(&mut self, name: &str) {
+        self.deliver(vec![Change::Removed(ObjectKey::new(Kind::VirtualService, "default", name))]);
+    }
+
+    /// A pass a second later, and the network's answers to it.
+    fn pass(&mut self, scope: Scope) -> PassReport {
+        self.now += Duration::from_secs(1);
+        let report = self.driver.pass(scope, self.now);
+        let answers = self.driver.kernel.answer_probes();
+        self.driver.probed(answers, self.now);
+        report
+    }
+
+    /// Passes until the VIP is where it can be.
+    fn settle(&mut self) {
+        for _ in 0..3 {
+            self.pass(Scope::Changes);
+        }
+    }
+
+    fn condition(&self, name: &str, type_: &str) -> (bool, Reason, String) {
+        let content = self.board.lock();
+        let entry = &content.entries[&ObjectKey::new(Kind::VirtualService, "default", name)];
+        let condition =
+            entry.verdict.conditions.iter().find(|condition| condition.type_ == type_).expect("it is there");
+        (condition.holds(), condition.reason, condition.message.clone())
+    }
+
+    fn events(&self) -> Vec<Reason> {
+        std::mem::take(&mut self.board.lock().transitions)
+            .into_iter()
+            .map(|transition| transition.reason)
+            .collect()
+    }
+
+    fn holds_vip(&self) -> bool {
+        self.driver.kernel.addresses.iter().any(|bound| bound.address == vip())
+    }
+
+    fn network_changed(&mut self) {
+        self.driver.network_changed(NetworkChange::LinksOrAddresses, self.now);
+    }
+}
+
+fn object(kind: Kind, name: &str, spec: Spec, file: Option<String>) -> Object {
+    Object {
+        key: ObjectKey::new(kind, "default", name),
+        uid: String::new(),
+        generation: 1,
+        created: 0,
+        labels: BTreeMap::from([("app".to_owned(), "web".to_owned())]),
+        file: file.map(Into::into),
+        spec,
+    }
+}
+
+fn foreign() -> Service {
+    let settings = lvs_plan::ServiceSettings {
+        scheduler: "fo".into(),
+        one_packet: false,
+        scheduler_flags: 0,
+        persistence: None,
+    };
+    Service { settings, destinations: BTreeMap::new() }
+}
+
+#[test]
+fn a_stranger_that_keeps_the_vip_is_asked_every_ten_seconds_and_told_of_once() {
+    let mut node = Node::new();
+    node.driver.kernel.strangers.insert(vip(), [2, 0, 0, 0, 0, 9]);
+    node.declare("web", 80);
+    node.settle();
+    assert_eq!(node.condition("web", "Announced").1, Reason::VIPConflict);
+    assert_eq!(node.events().iter().filter(|reason| **reason == Reason::VIPConflict).count(), 1);
+    let entries = node.board.lock().entries.clone();
+    let mut questions = 0;
+    for _ in 0..60 {
+        node.now += Duration::from_secs(1);
+        if node.driver.wants_pass(node.now) {
+            node.driver.pass(Scope::Changes, node.now);
+        }
+        assert_eq!(node.board.lock().entries, entries, "the condition does not flap");
+        let answers = node.driver.kernel.answer_probes();
+        questions += answers.len();
+        node.driver.probed(answers, node.now);
+    }
+    assert!((5..=6).contains(&questions), "{questions} questions in a minute");
+    assert_eq!(node.events(), []);
+    node.driver.kernel.strangers.clear();
+    node.now += Duration::from_secs(10);
+    node.settle();
+    assert!(node.holds_vip() && node.condition("web", "Ready").0);
+}
+
+#[test]
+fn nobody_is_woken_for_the_vip_of_an_object_that_is_gone() {
+    let mut node = Node::new();
+    node.driver.kernel.strangers.insert(vip(), [2, 0, 0, 0, 0, 9]);
+    node.declare("web", 80);
+    node.settle();
+    node.withdraw("web");
+    node.settle();
+    assert_eq!(node.driver.next_deadline(), None);
+}
+
+#[test]
+fn a_vip_that_somebody_removes_is_bound_again_without_asking_and_is_drift() {
+    let mut node = Node::new();
+    node.declare("web", 80);
+    node.settle();
+    assert_eq!(node.events(), [Reason::Programmed, Reason::TookOver]);
+    node.driver.kernel.addresses.clear();
+    node.network_changed();
+    node.pass(Scope::Changes);
+    assert!(node.holds_vip());
+    assert_eq!(node.events(), [Reason::DriftRepaired]);
+    let metrics = node.driver.metrics.plain_text(&node.board);
+    assert!(metrics.contains("lvs_drift_repaired_total{kind=\"address_missing\"} 1"), "{metrics}");
+}
+
+#[test]
+fn a_service_that_goes_over_to_another_object_belongs_to_that_ones_file_from_then_on() {
+    let mut node = Node::new();
+    node.declare("a", 80);
+    node.settle();
+    node.declare("b", 80);
+    node.settle();
+    node.withdraw("a");
+    let report = node.pass(Scope::Changes);
+    assert!(report.applied.is_empty(), "the rules are the same");
+    let origin = node.driver.ledger.origin(&key(80)).cloned().expect("it is ours");
+    assert_eq!((&*origin.object.name, origin.file.as_deref()), ("b", Some("b.yaml")));
+
+    // After a restart over a broken b.yaml its rules are kept.
+    let mut node = node.restart();
+    let state = SourceState {
+        complete: true,
+        up_to_date: true,
+        held_files: BTreeSet::from(["b.yaml".into()]),
+        ..SourceState::default()
+    };
+    node.driver.ingest(Update { changes: Vec::new(), state });
+    assert!(node.pass(Scope::Full).applied.is_empty());
+    assert!(node.driver.kernel.table.contains_key(&key(80)) && node.holds_vip());
+}
+
+#[test]
+fn a_vip_of_ours_stays_although_its_service_is_somebody_elses_by_now() {
+    let mut node = Node::new();
+    node.declare("web", 80);
+    node.settle();
+    // The ledger is lost, and what is in the kernel is no longer what is declared.
+    let mut kernel = std::mem::take(&mut node.driver.kernel);
+    kernel.table.insert(key(80), foreign());
+    let mut node = Node::over(kernel, tempfile::tempdir().expect("a directory"));
+    node.declare("web", 80);
+    node.settle();
+    assert_eq!(node.condition("web", "Programmed").1, Reason::ForeignService);
+    assert!(node.holds_vip() && node.driver.kernel.writes.len() == 3, "nothing was written since the start");
+}
+
+#[test]
+fn a_service_that_the_kernel_refused_is_not_ours_when_somebody_else_makes_it() {
+    let mut node = Node::new();
+    node.driver.kernel.missing_schedulers.insert("wrr".to_owned());
+    node.declare("web", 80);
+    node.settle();
+    assert_eq!(node.condition("web", "Programmed").1, Reason::SchedulerMissing);
+    node.driver.kernel.table.insert(key(80), foreign());
+    node.driver.kernel.missing_schedulers.clear();
+    node.now += Duration::from_secs(60);
+    node.pass(Scope::Full);
+    assert_eq!(node.driver.kernel.table[&key(80)], foreign());
+    node.withdraw("web");
+    node.pass(Scope::Full);
+    assert_eq!(node.driver.kernel.table[&key(80)], foreign());
+}
+
+#[test]
+fn a_vip_that_went_away_with_its_object_is_forgotten_and_is_not_ours_when_somebody_binds_it() {
+    let mut node = Node::new();
+    node.driver.kernel.marks_addresses = false;
+    node.declare("web", 80);
+    node.settle();
+    let mut node = node.restart();
+    node.driver.kernel.addresses.clear();
+    node.pass(Scope::Full);
+    assert_eq!(node.driver.ledger.vips().count(), 0);
+    let bound = HostAddress { address: vip(), link: "eth0".into(), link_index: 2, tagged: false };
+    node.driver.kernel.addresses.push(bound.clone());
+    node.network_changed();
+    node.pass(Scope::Full);
+    assert_eq!(node.driver.kernel.addresses, [bound]);
+}
+
+#[test]
+fn where_addresses_carry_our_mark_one_without_it_is_not_ours_whatever_the_ledger_says() {
+    let mut node = Node::new();
+    node.declare("web", 80);
+    node.settle();
+    // Somebody replaced our address by one of their own on the same link.
+    node.driver.kernel.addresses.iter_mut().for_each(|bound| bound.tagged = false);
+    node.network_changed();
+    node.withdraw("web");
+    node.settle();
+    assert!(node.holds_vip(), "it is theirs");
+}
+
+#[test]
+fn a_pass_with_nothing_to_do_tells_nobody() {
+    let mut node = Node::new();
+    node.declare("web", 80);
+    node.settle();
+    let mut content = node.board.lock();
+    content.dirty.clear();
+    content.transitions.clear();
+    drop(content);
+    while node.board.changed().now_or_never().is_some() {}
+    for scope in [Scope::Changes, Scope::Rolling, Scope::Full] {
+        node.pass(scope);
+        assert!(node.board.changed().now_or_never().is_none(), "{scope:?}");
+    }
+}
+
+#[test]
+fn a_kernel_that_cannot_be_read_is_tried_again_ever_more_rarely_and_each_object_says_why() {
+    let mut node = Node::new();
+    node.driver.kernel.short_reads = usize::MAX;
+    node.declare("web", 80);
+    assert!(node.driver.pass(Scope::Changes, node.now).failed.is_some());
+    let (holds, reason, message) = node.condition("web", "Programmed");
+    assert!(!holds && reason == Reason::Pending && message.contains("cut short"), "{reason}: {message}");
+    let mut waits = Vec::new();
+    for _ in 0..10 {
+        let next = node.driver.next_deadline().expect("it is tried again");
+        assert!(next > node.now && !node.driver.wants_pass(node.now));
+        let reads = node.driver.kernel.short_reads;
+        node.driver.pass(Scope::Rolling, node.now);
+        assert_eq!(node.driver.kernel.short_reads, reads, "not before its time");
+        waits.push(next - node.now);
+        node.now = next;
+        node.driver.pass(Scope::Changes, node.now);
+    }
+    assert_eq!(waits[0], READ_WAIT_MIN);
+    assert_eq!(waits[9], READ_WAIT_MAX);
+    assert!(!node.board.lock().not_ready.is_empty());
+    node.driver.kernel.short_reads = 0;
+    node.now += READ_WAIT_MAX;
+    node.settle();
+    assert!(node.condition("web", "Ready").0 && node.board.lock().not_ready.is_empty());
+}
+
+#[test]
+fn a_vip_that_cannot_be_bound_is_tried_again_with_growing_waits() {
+    let mut node = Node::new();
+    node.declare("web", 80);
+    node.pass(Scope::Changes);
+    node.driver.kernel.failures.extend(std::iter::repeat_n(Some(13), 1000));
+    let before = node.driver.kernel.writes.len();
+    for _ in 0..120 {
+        node.pass(Scope::Rolling);
+    }
+    let tries = node.driver.kernel.writes.len() - before;
+    assert!((5..=10).contains(&tries), "{tries} tries in two minutes");
+    assert!(!node.condition("web", "Announced").0);
+}
+
+#[test]
+fn a_missing_scheduler_is_tried_again_with_growing_waits_and_keeps_a_new_agent_from_being_ready() {
+    let mut node = Node::new();
+    node.driver.kernel.missing_schedulers.insert("wrr".to_owned());
+    node.declare("web", 80);
+    for _ in 0..120 {
+        node.pass(Scope::Rolling);
+    }
+    let tries =
+        node.driver.kernel.writes.iter().filter(|step| matches!(step, Step::NewService { .. })).count();
+    assert!((5..=10).contains(&tries), "{tries} tries in two minutes");
+    assert!(node.board.lock().not_ready[0].contains("modprobe ip_vs_wrr"));
+    node.driver.kernel.missing_schedulers.clear();
+    node.now += Duration::from_secs(60);
+    node.settle();
+    assert!(node.board.lock().not_ready.is_empty());
+}
+
+#[test]
+fn a_destination_of_another_service_is_never_read_or_written_for_a_change_of_one() {
+    let mut node = Node::new();
+    node.declare("web", 80);
+    node.settle();
+    node.declare("other", 81);
+    let report = node.pass(Scope::Changes);
+    assert!(
+        report.applied.results().all(|(step, _)| step.service().is_none_or(|service| *service == key(81)))
+    );
+    let rs1 = DestinationKey { address: "192.168.40.12".parse().expect("an address"), port: 81 };
+    assert!(node.driver.kernel.table[&key(81)].destinations.contains_key(&rs1));
+}

@@ -1,0 +1,285 @@
+//! What a pass has to say: a verdict on each object it touched, and the transitions among them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use lvs_crds::DirectorRole;
+use lvs_plan::conditions::{self, ConditionValue, Findings};
+use lvs_plan::object::Kind;
+use lvs_plan::outcome::ServiceOutcome;
+use lvs_plan::step::{Applied, Step};
+use lvs_plan::{Object, ObjectKey, Programming, Reason, ServiceKey};
+
+use super::Driver;
+use super::vips::DecidedVips;
+use crate::board::{DirectorVerdict, Entry, Transition, Verdict};
+use crate::kernel::Kernel;
+
+impl<K: Kernel> Driver<K> {
+    /// Puts the verdicts of everything that this pass touched on the board.
+    pub(super) fn report(
+        &mut self,
+        keys: &BTreeSet<ServiceKey>,
+        applied: &Applied,
+        drifted: &BTreeSet<ServiceKey>,
+        vips: &DecidedVips,
+    ) {
+        let mut objects = std::mem::take(&mut self.backlog.objects);
+        let users = vips.looked_at.iter().flat_map(|vip| self.vips.users(vip));
+        for key in keys.iter().chain(users) {
+            if let Some(desired) = self.inventory.desired(key) {
+                objects.insert(desired.owner.clone());
+            }
+        }
+        for key in objects {
+            self.publish(&key);
+        }
+        self.report_steps(applied, drifted, &vips.drifted);
+        let (services, destinations) = (self.table_size.services(), self.table_size.destinations());
+        self.metrics.set_table(services as u64, destinations as u64, self.vips.held() as u64);
+    }
+
+    /// The kernel cannot be read: what waits for it says why, and keeps what was known of it.
+    pub(super) fn report_unreadable(&mut self, words: &str) {
+        for key in &self.backlog.services {
+            if self.inventory.desired(key).is_some() && !self.outcomes.contains_key(key) {
+                let programming = Programming::Pending(words.to_owned());
+                self.outcomes.insert(*key, ServiceOutcome { programming, missing: BTreeSet::new() });
+            }
+        }
+        for key in std::mem::take(&mut self.backlog.objects) {
+            self.publish(&key);
+        }
+    }
+
+    /// What stands against each object that is refused, or that the kernel will not get as declared.
+    pub fn refusals(&self) -> impl Iterator<Item = String> {
+        let virtual_services = self.inventory.virtual_services().map(|(key, _)| key);
+        let keys = virtual_services.chain(self.inventory.real_servers().map(|(key, _)| key));
+        keys.filter_map(|key| {
+            let entry = self.entry(key)?;
+            let refused = entry.verdict.conditions.iter().find(|condition| {
+                let settled = condition.type_ == "Accepted" || condition.reason == Reason::ForeignService;
+                settled && !condition.holds()
+            })?;
+            Some(format!("{} {key}: {}: {}", key.kind.as_str(), refused.reason, refused.message))
+        })
+    }
+
+    /// Puts the verdict on one object on the board, if it differs from what is there.
+    fn publish(&self, key: &ObjectKey) {
+        let entry = self.entry(key);
+        let mut content = self.board.lock();
+        let previous = content.entries.get(key);
+        match entry {
+            None => {
+                if content.entries.remove(key).is_some() {
+                    content.dirty.insert(key.clone());
+                }
+            }
+            Some(entry) => {
+                if previous.is_some_and(|previous| **previous == entry) {
+                    return;
+                }
+                let previous = previous.cloned();
+                let before = previous.as_ref().map_or(&[][..], |previous| &previous.verdict.conditions);
+                for transition in transitions(&entry.object, before, &entry.verdict.conditions) {
+                    content.happened(transition);
+                }
+                content.dirty.insert(key.clone());
+                content.entries.insert(key.clone(), Arc::new(entry));
+            }
+        }
+    }
+
+    fn entry(&self, key: &ObjectKey) -> Option<Entry> {
+        match key.kind {
+            Kind::VirtualService => {
+                let record = self.inventory.virtual_service(key)?;
+                let findings = Findings { services: &self.outcomes, vips: &self.vips.announcing };
+                let report = conditions::virtual_service(record, findings);
+                let own = report.conditions.iter().filter(|condition| {
+                    matches!(condition.type_, "Programmed" | "Announced") && !condition.holds()
+                });
+                let message = own.map(|condition| condition.message.as_str()).collect::<Vec<_>>().join("; ");
+                let role = if report.active { DirectorRole::Active } else { DirectorRole::Standby };
+                let verdict = Verdict {
+                    conditions: report.conditions,
+                    observed_generation: record.object.generation,
+                    director: Some(DirectorVerdict { role, programmed: report.programmed, message }),
+                    real_servers: Some(report.real_servers),
+                    virtual_services: Vec::new(),
+                };
+                Some(Entry { object: record.object.clone(), verdict })
+            }
+            Kind::RealServer => {
+                let record = self.inventory.real_server(key)?;
+                let accepted = record.selected_by.iter().filter(|owner| {
+                    let pairs = self.inventory.virtual_service(owner).map(|owner| &owner.desired().pairs);
+                    pairs.is_some_and(|pairs| {
+                        matches!(pairs.get(key), Some(lvs_plan::desired::Pair::Accepted { .. }))
+                    })
+                });
+                let verdict = Verdict {
+                    conditions: conditions::real_server(key, record, &self.inventory),
+                    observed_generation: record.object.generation,
+                    director: None,
+                    real_servers: None,
+                    virtual_services: accepted.map(ToString::to_string).collect(),
+                };
+                Some(Entry { object: record.object.clone(), verdict })
+            }
+        }
+    }
+
+    /// Events about what was done to the kernel, as opposed to what is.
+    fn report_steps(
+        &mut self,
+        applied: &Applied,
+        drifted: &BTreeSet<ServiceKey>,
+        drifted_vips: &BTreeSet<IpAddr>,
+    ) {
+        let mut repaired: BTreeMap<ObjectKey, Vec<&Step>> = BTreeMap::new();
+        let mut written: BTreeSet<ObjectKey> = BTreeSet::new();
+        let mut moved: Vec<(ObjectKey, Reason, &'static str, String)> = Vec::new();
+        for (step, result) in applied.results() {
+            if result.is_err() {
+                continue;
+            }
+            match step {
+                Step::BindVip { vip, .. } if drifted_vips.contains(vip) => {
+                    self.metrics.drift_repaired(step.drift_kind());
+                    for owner in self.owners_of_vip(*vip) {
+                        repaired.entry(owner).or_default().push(step);
+                    }
+                }
+                Step::BindVip { vip, .. } => {
+                    let note = format!("{step} and announced it");
+                    let owners = self.owners_of_vip(*vip).into_iter();
+                    moved.extend(owners.map(|owner| (owner, Reason::TookOver, "Bind", note.clone())));
+                }
+                Step::UnbindVip { vip, .. } => {
+                    let owners = self.owners_of_vip(*vip).into_iter();
+                    moved.extend(owners.map(|owner| (owner, Reason::Released, "Unbind", step.to_string())));
+                }
+                _ => {
+                    let Some(key) = step.service() else { continue };
+                    let Some(owner) = self.inventory.desired(key).map(|desired| desired.owner.clone()) else {
+                        continue;
+                    };
+                    if drifted.contains(key) {
+                        self.metrics.drift_repaired(step.drift_kind());
+                        repaired.entry(owner).or_default().push(step);
+                    } else {
+                        written.insert(owner);
+                    }
+                }
+            }
+        }
+        for (owner, steps) in repaired {
+            let note =
+                format!("somebody changed the kernel's rules or addresses; repaired: {}", listed(&steps));
+            self.transition(&owner, Reason::DriftRepaired, true, "Repair", note);
+        }
+        for owner in written {
+            let programmed = self.entry(&owner).is_some_and(|entry| {
+                entry.verdict.director.as_ref().is_some_and(|director| director.programmed)
+            });
+            if programmed {
+                let note = "the kernel's rules are as declared".to_owned();
+                self.transition(&owner, Reason::Programmed, false, "Program", note);
+            }
+        }
+        for (owner, reason, action, note) in moved {
+            self.transition(&owner, reason, false, action, note);
+        }
+    }
+
+    fn owners_of_vip(&self, vip: IpAddr) -> BTreeSet<ObjectKey> {
+        let users = self.vips.users(&vip);
+        users.filter_map(|key| Some(self.inventory.desired(key)?.owner.clone())).collect()
+    }
+
+    fn transition(
+        &self,
+        object: &ObjectKey,
+        reason: Reason,
+        warning: bool,
+        action: &'static str,
+        note: String,
+    ) {
+        let uid = self
+            .inventory
+            .virtual_service(object)
+            .map(|record| record.object.uid.clone())
+            .unwrap_or_default();
+        self.board.lock().happened(Transition { object: object.clone(), uid, reason, warning, action, note });
+    }
+
+    /// Tells the board how the driver itself is doing, and its readers if anything changed.
+    pub(super) fn publish_state(&self) {
+        let mut not_ready = Vec::new();
+        if !self.source.complete {
+            not_ready.push(format!("the objects have not been read yet: {}", self.source.message));
+        } else if !self.source.up_to_date {
+            not_ready.push(format!("the objects are not up to date: {}", self.source.message));
+        }
+        if let Some(unreadable) = &self.unreadable {
+            not_ready.push(unreadable.error.to_string());
+        } else if self.source.complete && !self.passed {
+            not_ready.push(self.missing_at_start().unwrap_or("no pass has ended yet").to_owned());
+        }
+        not_ready.extend(self.ledger.problem());
+        let mut content = self.board.lock();
+        let state_changed = content.not_ready != not_ready || content.source != self.source;
+        if state_changed {
+            content.source.clone_from(&self.source);
+            content.not_ready = not_ready;
+        }
+        let news = state_changed || !content.dirty.is_empty() || !content.transitions.is_empty();
+        drop(content);
+        if news {
+            self.board.announce_change();
+        }
+    }
+}
+
+/// The first few steps, and how many more: an event's note has at most 1 kB.
+fn listed(steps: &[&Step]) -> String {
+    const LISTED: usize = 5;
+    let mut text = steps.iter().take(LISTED).map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    if steps.len() > LISTED {
+        let _ = write!(text, "; and {} more", steps.len() - LISTED);
+    }
+    text
+}
+
+/// Events for conditions that stopped to hold, or that do not hold for another reason than before. That
+/// something holds is told by the steps that brought it about.
+fn transitions(object: &Object, before: &[ConditionValue], after: &[ConditionValue]) -> Vec<Transition> {
+    let worse = after.iter().filter(|condition| {
+        let same = before.iter().any(|old| {
+            old.type_ == condition.type_ && old.status == condition.status && old.reason == condition.reason
+        });
+        !condition.holds() && !same && !matches!(condition.reason, Reason::Pending | Reason::NoActiveDirector)
+    });
+    let told = worse.filter(|condition| condition.type_ != "Ready");
+    told.map(|condition| {
+        let refused = condition.type_ == "Accepted";
+        Transition {
+            object: object.key.clone(),
+            uid: object.uid.clone(),
+            reason: if refused { Reason::Refused } else { condition.reason },
+            warning: true,
+            action: if refused { "Validate" } else { "Program" },
+            note: if refused {
+                format!("{}: {}", condition.reason, condition.message)
+            } else {
+                condition.message.clone()
+            },
+        }
+    })
+    .collect()
+}
