@@ -155,17 +155,19 @@ impl Kernel for LinuxKernel {
                 table.extend(convert::service(&entry.service, &destinations));
                 Ok(())
             };
-            if keys.len() < DUMP_FROM {
-                for key in keys {
-                    if let Some(entry) = client.service(&convert::key(key))? {
+            let mut unseen: HashSet<lvs_ipvs::ServiceKey> = keys.iter().map(convert::key).collect();
+            if unseen.len() >= DUMP_FROM {
+                // Destinations of services that are none of our business are not read.
+                for entry in client.services()? {
+                    if unseen.remove(&entry.service.key) {
                         found(client, &entry)?;
                     }
                 }
-            } else {
-                // Destinations of services that are none of our business are not read.
-                let wanted: HashSet<lvs_ipvs::ServiceKey> = keys.iter().map(convert::key).collect();
-                for entry in client.services()?.iter().filter(|entry| wanted.contains(&entry.service.key)) {
-                    found(client, entry)?;
+            }
+            // A dump proves nothing about what is not in it ([`lvs_ipvs::Client::services`]): each is asked for.
+            for key in unseen {
+                if let Some(entry) = client.service(&key)? {
+                    found(client, &entry)?;
                 }
             }
             Ok(table)
