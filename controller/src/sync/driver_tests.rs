@@ -368,3 +368,31 @@ fn a_destination_of_another_service_is_never_read_or_written_for_a_change_of_one
     let rs1 = DestinationKey { address: "192.168.40.12".parse().expect("an address"), port: 81 };
     assert!(node.driver.kernel.table[&key(81)].destinations.contains_key(&rs1));
 }
+
+#[test]
+fn a_real_server_behind_a_router_is_not_added_until_it_is_on_a_link() {
+    let mut node = Node::new();
+    let real_server: IpAddr = "192.168.40.12".parse().expect("an address");
+    node.driver.kernel.unreachable.insert(real_server);
+    node.declare("web", 80);
+    node.settle();
+    let table = &node.driver.kernel.table;
+    assert!(table[&key(80)].destinations.is_empty(), "{table:?}");
+    let (holds, reason, message) = node.condition("web", "Programmed");
+    assert!(!holds && message.contains("192.168.40.12"), "{message}");
+    assert_eq!(reason, Reason::NoRoute);
+
+    node.driver.kernel.unreachable.clear();
+    node.network_changed();
+    node.settle();
+    let destination = DestinationKey { address: real_server, port: 80 };
+    assert!(node.driver.kernel.table[&key(80)].destinations.contains_key(&destination));
+    assert!(node.condition("web", "Programmed").0);
+
+    // Once it is in the table a link that flaps takes nothing away, and is told.
+    node.driver.kernel.unreachable.insert(real_server);
+    node.network_changed();
+    node.pass(Scope::Full);
+    assert!(node.driver.kernel.table[&key(80)].destinations.contains_key(&destination));
+    assert_eq!(node.condition("web", "Programmed").1, Reason::NoRoute);
+}

@@ -1,0 +1,234 @@
+//! `cargo lab cluster`: the operator installed by Helm into a real cluster of two nodes.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`image`] | the agent's image, built as `deploy/Containerfile` says |
+//! | [`sandbox`] | namespaces that make a teardown unnecessary |
+//! | [`network`] | the switch, its hosts and their addresses |
+//! | [`control_plane`] | etcd, API server, controller manager, scheduler |
+//! | [`node`] | a guest with containerd and a kubelet |
+//! | [`traffic`] | requests, and who answered them |
+//! | [`rights`] | what the agent may do by its roles, and what it does |
+//! | [`act`] | the steps that are shown and checked; what they are played with is in `stage` |
+
+pub mod act;
+pub mod control_plane;
+pub mod image;
+pub mod network;
+pub mod node;
+pub mod rights;
+pub mod sandbox;
+mod stage;
+pub mod traffic;
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use serde::{Deserialize, Serialize};
+
+use crate::apiserver::{KubeBinary, Programs};
+use crate::cache::Cache;
+use crate::guest::{Accelerator, Image, Kernel};
+use crate::packages::{self, Part};
+use crate::progress;
+
+use control_plane::{ControlPlane, Credentials};
+use network::{Network, NodeName};
+use node::Node;
+
+/// The nodes. The first is made the active Director, the second one joins later.
+pub const NODES: [NodeName; 2] = [NodeName(1), NodeName(2)];
+/// From switching on to Ready: less than a minute on a calm machine without KVM, and much more on one that is
+/// compiling.
+const READY_LIMIT: Duration = Duration::from_mins(7);
+
+/// What a run showed.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Report {
+    /// The steps that passed.
+    pub passed: Vec<Passed>,
+    /// The step that did not; the others after it were not tried.
+    pub failed: Option<String>,
+}
+
+/// A step that passed.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Passed {
+    /// What it shows.
+    pub title: String,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+const REPORT: &str = "report.json";
+const IMAGES: &str = "images";
+const LOCK: &str = "lock";
+/// Folders of ended clusters that are kept to look at.
+const KEPT: usize = 2;
+
+/// What a cluster is made of; it can be made while something else goes on.
+pub struct Prepared {
+    folder: Folder,
+}
+
+impl Prepared {
+    /// Builds images, Kubernetes and kernel, as far as they are not in the cache. `binary`: a static `lvs-controller`
+    /// that is there already.
+    pub fn new(binary: Option<&Path>) -> Result<Self> {
+        packages::require(&[Part::Guest, Part::Apiserver, Part::Cluster])?;
+        let cache = Cache::open()?;
+        // Downloads and compiling at once: one waits for the network, the other for the processors.
+        let kube = KubeBinary::prepare_in_background(&cache, Programs::Cluster);
+        let kernel = Image::prepare(&cache, Kernel::default())?;
+        Accelerator::choose(&cache, &kernel)?;
+        let binary = binary.map_or_else(image::build_binary, |binary| Ok(binary.to_owned()))?;
+        let folder = Folder::new(&cache)?;
+        let images = made(folder.path.join(IMAGES))?;
+        image::build_agent(&binary, &images)?;
+        image::build_pause(&images)?;
+        kube.wait()?;
+        Ok(Self { folder })
+    }
+
+    /// Starts the cluster in a sandbox and plays act three in it. What it shows is printed. `lab` is the lab's own
+    /// program, which plays on inside as `lab cluster --inside FOLDER`.
+    ///
+    /// # Errors
+    /// When the cluster did not start. A step that failed is in the report.
+    pub fn play(self, lab: &Path) -> Result<Report> {
+        let Self { folder } = self;
+        let status = sandbox::run(lab, &["cluster", "--inside", &folder.path.display().to_string()])?;
+        let report = fs::read(folder.path.join(REPORT)).unwrap_or_default();
+        let report: Report = serde_json::from_slice(&report).unwrap_or_default();
+        if status.success() {
+            folder.remove();
+        } else {
+            folder.keep_logs();
+            if report.failed.is_none() {
+                bail!("the cluster did not come up ({status})");
+            }
+        }
+        Ok(report)
+    }
+}
+
+/// Where one cluster has its files, in the cache. The folder of a lab that was killed goes when the next one comes.
+struct Folder {
+    path: PathBuf,
+    /// Held while the folder is in use.
+    _lock: File,
+}
+
+impl Folder {
+    fn new(cache: &Cache) -> Result<Self> {
+        let clusters = made(cache.root().join("clusters"))?;
+        let mut left: Vec<_> = fs::read_dir(&clusters)?
+            .flatten()
+            .map(|entry| entry.path())
+            .filter(|path| is_left(path))
+            .collect();
+        left.sort();
+        for path in left.iter().rev().skip(KEPT) {
+            let _ = fs::remove_dir_all(path);
+        }
+        let now = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |time| time.as_millis());
+        let path = clusters.join(format!("{now}-{}", std::process::id()));
+        fs::create_dir(&path).with_context(|| format!("making {}", path.display()))?;
+        let lock = File::create(path.join(LOCK)).and_then(|lock| lock.lock().map(|()| lock));
+        let lock = lock.with_context(|| format!("a lock in {}", path.display()))?;
+        Ok(Self { path, _lock: lock })
+    }
+
+    fn remove(self) {
+        let _ = fs::remove_dir_all(&self.path);
+    }
+
+    fn keep_logs(self) {
+        // Large, and the same every time.
+        let _ = fs::remove_dir_all(self.path.join(IMAGES));
+        progress::fail(&format!("the logs of the cluster are in {}", self.path.display()));
+    }
+}
+
+/// Whether nobody uses a cluster's folder any more.
+fn is_left(path: &Path) -> bool {
+    File::open(path.join(LOCK)).is_ok_and(|lock| lock.try_lock().is_ok())
+}
+
+/// The part of [`Prepared::play`] inside the sandbox.
+pub fn inside(lab: &Path, folder: &Path) -> Result<()> {
+    sandbox::enter()?;
+    let cluster = Cluster::start(lab, folder)?;
+    let mut report = Report::default();
+    let result = act::play(&cluster, &mut report);
+    fs::write(folder.join(REPORT), serde_json::to_vec(&report)?).context("writing the report")?;
+    result
+}
+
+/// A running cluster.
+pub struct Cluster {
+    /// Its control plane.
+    pub plane: ControlPlane,
+    /// Its nodes.
+    pub nodes: [Node; 2],
+    /// The hosts beside them.
+    pub network: Network,
+}
+
+impl Cluster {
+    /// Starts it, with what it logs in `folder`, and waits until its nodes are ready.
+    pub fn start(lab: &Path, folder: &Path) -> Result<Self> {
+        let step = progress::step("starting a cluster of two nodes");
+        let cache = Cache::open()?;
+        let kube = KubeBinary::prepare_in_background(&cache, Programs::Cluster).wait()?;
+        let state = made(folder.join("control-plane"))?;
+        let network = Network::build(lab, &NODES)?;
+        let credentials = Credentials::write(&state, &NODES)?;
+        let setup =
+            node::Setup { cache: &cache, kube: &kube, credentials: &state, images: &folder.join(IMAGES) };
+        // They boot while the control plane starts.
+        let (nodes, plane) = thread::scope(|scope| {
+            let nodes = NODES.map(|name| scope.spawn(move || Node::boot(name, setup)));
+            let plane = ControlPlane::start(&kube, &state, &credentials, &step);
+            let nodes =
+                nodes.map(|node| node.join().unwrap_or_else(|_| Err(anyhow!("booting a node panicked"))));
+            (nodes, plane)
+        });
+        let [first, second] = nodes;
+        let (nodes, plane) = ([first?, second?], plane?);
+        let cluster = Self { plane, nodes, network };
+        cluster.wait_until_ready(&step)?;
+        step.done();
+        Ok(cluster)
+    }
+
+    fn wait_until_ready(&self, step: &progress::Step) -> Result<()> {
+        let deadline = Instant::now() + READY_LIMIT;
+        loop {
+            let mut missing = Vec::new();
+            for node in &self.nodes {
+                node.check_alive()?;
+                if !node.has_images()? || !self.plane.is_ready(node.name()) {
+                    missing.push(format!("{}: {}", node.name(), node.stage()));
+                }
+            }
+            if missing.is_empty() {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                let words: Vec<_> = self.nodes.iter().map(Node::last_words).collect();
+                bail!("nodes are not ready in time: {}\n{}", missing.join(", "), words.join("\n"));
+            }
+            step.note(missing.join(", "));
+            thread::sleep(Duration::from_millis(500));
+        }
+    }
+}
+
+fn made(folder: PathBuf) -> Result<PathBuf> {
+    fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+    Ok(folder)
+}

@@ -1,0 +1,58 @@
+//! Commands that run inside a guest, started by the lab or its tests. `--help` does not list them.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Result;
+use lvs_lab::load::{self, Load, Target};
+use lvs_lab::topology::Topology;
+use lvs_lab::{guest, web};
+
+#[derive(clap::Subcommand)]
+pub(crate) enum InGuest {
+    /// Serve the host's jobs: the last thing that a guest starts.
+    #[command(hide = true, name = "guest-agent")]
+    Agent,
+    /// Lay the tutorial's network, with namespaces named as its hosts are, and leave it.
+    #[command(hide = true, name = "guest-topology")]
+    Topology,
+    /// Serve pages that name the server and the client's address.
+    #[command(hide = true, name = "guest-web")]
+    Web {
+        /// The server's name.
+        name: String,
+        /// The port.
+        #[arg(long, default_value_t = 80)]
+        port: u16,
+    },
+    /// Ask a web server at a steady rate and print a report as JSON. Exit code 2 if a request failed.
+    #[command(hide = true, name = "guest-client")]
+    Client {
+        /// Requests a second.
+        #[arg(long, default_value_t = 20.0)]
+        rate: f64,
+        /// How many requests.
+        #[arg(long, default_value_t = 20)]
+        count: u32,
+        /// How long one may take, in milliseconds.
+        #[arg(long, default_value_t = 2000)]
+        timeout_ms: u64,
+        /// `http://ADDRESS[:PORT]/PATH`.
+        url: Target,
+    },
+}
+
+pub(crate) fn run(command: InGuest) -> Result<ExitCode> {
+    match command {
+        InGuest::Agent => guest::serve()?,
+        InGuest::Topology => Topology::tutorial_to_stay()?,
+        InGuest::Web { name, port } => web::serve(&name, port)?,
+        InGuest::Client { rate, count, timeout_ms, url } => {
+            let report =
+                load::run(&Load { target: url, rate, count, timeout: Duration::from_millis(timeout_ms) })?;
+            println!("{}", serde_json::to_string(&report)?);
+            return Ok(if report.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(2) });
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,237 @@
+//! What the lab takes from Debian, and why.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use crate::{apiserver, progress};
+
+/// A part of the lab that brings needs of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Part {
+    /// The guest with IPVS: enough for the kernel tests, `up` and the demo's first act.
+    Guest,
+    /// The API server and kubectl.
+    Apiserver,
+    /// Kubelets in guests of their own.
+    Cluster,
+}
+
+impl Part {
+    /// Every part.
+    pub const ALL: [Self; 3] = [Self::Guest, Self::Apiserver, Self::Cluster];
+}
+
+/// A Debian package.
+#[derive(Debug)]
+pub struct Package {
+    /// Its name in Debian 12.
+    pub name: &'static str,
+    /// Who needs it.
+    pub part: Part,
+    /// What for.
+    pub why: &'static str,
+}
+
+const fn package(part: Part, name: &'static str, why: &'static str) -> Package {
+    Package { name, part, why }
+}
+
+/// Every package the lab uses that a minimal Debian 12 may lack.
+pub const PACKAGES: &[Package] = &[
+    package(Part::Guest, "qemu-system-x86", "runs the guest"),
+    package(Part::Guest, "busybox-static", "the guest's first programs, before the host's root is there"),
+    package(Part::Guest, "kmod", "depmod and modprobe: which modules the guest's kernel needs"),
+    package(Part::Guest, "xz-utils", "modules of some kernels are compressed with it"),
+    package(Part::Guest, "ipvsadm", "shows the kernel's table: the witness of every IPVS test"),
+    package(Part::Guest, "iproute2", "makes hosts and switches; the witness of address tests"),
+    package(Part::Guest, "procps", "sysctl"),
+    package(Part::Guest, "iputils-ping", "ping, for tests of ARP"),
+    package(Part::Guest, "tcpdump", "the witness of what goes over a wire"),
+    package(Part::Guest, "curl", "requests in the demo and by hand"),
+    package(Part::Cluster, "iptables", "kube-proxy's rules in the cluster's guests"),
+    package(Part::Cluster, "containerd", "runs the cluster's pods"),
+    package(Part::Cluster, "containernetworking-plugins", "the cluster's pod network"),
+    package(Part::Cluster, "buildah", "builds the controller's image without a daemon"),
+];
+
+/// Something that is missing and does not come from apt.
+#[derive(Debug)]
+pub struct Finding {
+    /// What is missing and what to do.
+    pub text: String,
+    /// Whether the lab can't run without it.
+    pub fatal: bool,
+}
+
+/// The packages of these parts that are not installed.
+pub fn missing(parts: &[Part]) -> Vec<&'static Package> {
+    let wanted: Vec<_> = PACKAGES.iter().filter(|package| parts.contains(&package.part)).collect();
+    let output = Command::new("dpkg-query")
+        .args(["--show", "--showformat", "${Package} ${db:Status-Status}\\n"])
+        .args(wanted.iter().map(|package| package.name))
+        .output();
+    // dpkg-query fails when one of the packages is unknown and still lists the others.
+    let listing =
+        output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    wanted.into_iter().filter(|package| !is_installed(&listing, package.name)).collect()
+}
+
+fn is_installed(listing: &str, name: &str) -> bool {
+    listing.lines().any(|line| line.split_once(' ') == Some((name, "installed")))
+}
+
+/// Installs packages with apt, as root. Lists are fetched only if there are none or a package is not in them.
+pub fn install(packages: &[&Package]) -> Result<()> {
+    let names: Vec<_> = packages.iter().map(|package| package.name).collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    ensure!(
+        rustix::process::geteuid().is_root(),
+        "only root can install packages: run as root, or install by hand: apt-get install {}",
+        names.join(" ")
+    );
+    if !apt_knows(&names) {
+        update_lists()?;
+    }
+    let step = progress::step(format!("installing {}", names.join(" ")));
+    if let Err(error) = step.run(&mut apt_install(&names)) {
+        // Old lists name versions that the mirror no longer has.
+        if lists_age() < Some(Duration::from_hours(1)) {
+            return Err(error);
+        }
+        step.note("trying again with fresh lists");
+        update_lists()?;
+        step.run(&mut apt_install(&names))?;
+    }
+    step.done();
+    Ok(())
+}
+
+/// Makes sure that all packages of these parts are installed: as root they are installed, else the error says how.
+pub fn require(parts: &[Part]) -> Result<()> {
+    let missing = missing(parts);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<_> = missing.iter().map(|package| package.name).collect();
+    if !rustix::process::geteuid().is_root() {
+        bail!("packages are missing. As root: apt-get install {}", names.join(" "));
+    }
+    if find_program("apt-get").is_none() {
+        bail!("the lab needs these programs, named as Debian 12 names their packages: {}", names.join(" "));
+    }
+    install(&missing)
+}
+
+/// Fetches apt's package lists, as root.
+pub fn update_lists() -> Result<()> {
+    let step = progress::step("fetching apt's package lists");
+    step.run(Command::new("apt-get").args(["--quiet", "update"]).env("DEBIAN_FRONTEND", "noninteractive"))?;
+    step.done();
+    Ok(())
+}
+
+fn apt_install(names: &[&str]) -> Command {
+    let mut command = Command::new("apt-get");
+    command
+        .args(["--quiet", "--yes", "--no-install-recommends", "install"])
+        .args(names)
+        .env("DEBIAN_FRONTEND", "noninteractive");
+    command
+}
+
+fn apt_knows(names: &[&str]) -> bool {
+    let output = Command::new("apt-cache").args(["policy"]).args(names).output();
+    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    candidates(&text) == names.len()
+}
+
+/// How many packages of an `apt-cache policy` listing can be installed.
+fn candidates(policy: &str) -> usize {
+    policy
+        .lines()
+        .filter_map(|line| line.trim_start().strip_prefix("Candidate: "))
+        .filter(|version| *version != "(none)")
+        .count()
+}
+
+fn lists_age() -> Option<Duration> {
+    let fetched = std::fs::metadata("/var/lib/apt/lists/partial").ok()?.modified().ok()?;
+    SystemTime::now().duration_since(fetched).ok()
+}
+
+/// What these parts need besides packages.
+pub fn other_findings(parts: &[Part]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if parts.contains(&Part::Apiserver) || parts.contains(&Part::Cluster) {
+        findings.extend(apiserver::binary::obstacle().map(|text| Finding { text, fatal: true }));
+    }
+    if !Path::new("/dev/kvm").exists() {
+        findings.push(Finding {
+            text: "there is no /dev/kvm: guests are emulated, which works and is 10 to 20 times slower"
+                .to_owned(),
+            fatal: false,
+        });
+    }
+    if let Some(mib @ ..3500) = available_mib() {
+        findings.push(Finding {
+            text: format!(
+                "{mib} MiB of memory are available: a guest takes up to 2048 MiB, a build about as much"
+            ),
+            fatal: false,
+        });
+    }
+    findings
+}
+
+fn available_mib() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib / 1024)
+}
+
+/// Where a program is. `/usr/sbin` and `/sbin` count, which are not in every user's `PATH`.
+pub fn find_program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin".into(), "/sbin".into()])
+        .map(|folder| folder.join(name))
+        .find(|file| file.is_file())
+}
+
+/// [`find_program`], or an error that says where it comes from.
+pub fn program(name: &str, package: &str) -> Result<PathBuf> {
+    find_program(name).with_context(|| format!("{name} is not installed: apt-get install {package}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_package_counts_only_when_it_is_fully_installed() {
+        let listing = "ipvsadm installed\ncurl config-files\nqemu-system-x86-microvm installed\n";
+        assert!(is_installed(listing, "ipvsadm"));
+        assert!(!is_installed(listing, "curl"));
+        assert!(!is_installed(listing, "qemu-system-x86"));
+    }
+
+    #[test]
+    fn a_package_that_apt_knows_by_name_only_can_not_be_installed() {
+        let policy = "ipvsadm:\n  Installed: (none)\n  Candidate: 1:1.31-1\n\
+                      curl:\n  Installed: (none)\n  Candidate: (none)\n";
+        assert_eq!(candidates(policy), 1);
+    }
+
+    #[test]
+    fn every_package_is_listed_once_with_its_reason() {
+        for (n, package) in PACKAGES.iter().enumerate() {
+            assert!(!package.why.is_empty(), "{}", package.name);
+            assert!(PACKAGES[..n].iter().all(|other| other.name != package.name), "{}", package.name);
+        }
+    }
+}

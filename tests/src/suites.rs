@@ -1,0 +1,121 @@
+//! The project's test binaries: which there are, where each runs, and what came of it.
+//!
+//! A test that needs more than this machine's own kernel carries `#[ignore]` with the reason. Its target's name says what
+//! it needs, so a plain `cargo test` skips it and the lab knows where to run it.
+
+mod build;
+mod outcome;
+mod run;
+
+use std::path::PathBuf;
+
+pub use build::{Built, Scope, build};
+pub use outcome::{Outcome, Tally};
+pub use run::{Environment, run_doc_tests};
+
+/// What the ignored tests of a target need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// Nothing: they run on this machine with its other tests.
+    Host,
+    /// An API server, reached from this machine.
+    HostWithApiserver,
+    /// Root and a kernel with IPVS.
+    Guest,
+    /// Both.
+    GuestWithApiserver,
+    /// A cluster, which its tests start themselves.
+    Cluster,
+}
+
+/// The targets whose ignored tests the lab runs, in any package of the workspace.
+const PLACES: &[(&str, Place)] = &[
+    ("kernel", Place::Guest),
+    ("standalone", Place::Guest),
+    ("apiserver", Place::GuestWithApiserver),
+    ("rules", Place::HostWithApiserver),
+    ("cluster", Place::Cluster),
+];
+
+impl Place {
+    /// Whether it is in the guest.
+    pub fn is_in_guest(self) -> bool {
+        matches!(self, Self::Guest | Self::GuestWithApiserver)
+    }
+
+    /// Whether it needs an API server.
+    pub fn needs_apiserver(self) -> bool {
+        matches!(self, Self::HostWithApiserver | Self::GuestWithApiserver)
+    }
+
+    /// For people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Host => "host",
+            Self::HostWithApiserver => "host, API server",
+            Self::Guest => "guest",
+            Self::GuestWithApiserver => "guest, API server",
+            Self::Cluster => "cluster",
+        }
+    }
+
+    /// Where the ignored tests of this target run; `None` if they don't.
+    pub fn of_target(target: &str) -> Option<Self> {
+        PLACES.iter().find(|(name, _)| *name == target).map(|(_, place)| *place)
+    }
+}
+
+/// A test binary.
+#[derive(Clone, Debug)]
+pub struct Suite {
+    /// `PACKAGE` for the tests inside a library, else `PACKAGE/TARGET`.
+    pub label: String,
+    /// Its target's name.
+    pub target: String,
+    /// The binary.
+    pub program: PathBuf,
+    /// Its package's folder, where its tests expect to run.
+    pub folder: PathBuf,
+}
+
+/// Tests of a suite that run in one place.
+#[derive(Clone, Debug)]
+pub struct Selection {
+    /// The binary.
+    pub suite: Suite,
+    /// Where they run.
+    pub place: Place,
+    /// How many there are.
+    pub tests: usize,
+    /// What the binary is to be called with.
+    pub arguments: Vec<String>,
+}
+
+impl Suite {
+    /// The tests that run in each of their places. A test is chosen if its full name, `PACKAGE/TARGET::TEST`, contains
+    /// the filter.
+    pub fn select(&self, filter: Option<&str>) -> anyhow::Result<Vec<Selection>> {
+        // A filter on the suite's own name takes every test; else what follows the name, if any, filters by test.
+        let filter = filter.filter(|filter| !self.label.contains(filter)).map(|filter| {
+            filter
+                .strip_prefix(self.label.as_str())
+                .and_then(|rest| rest.strip_prefix("::"))
+                .unwrap_or(filter)
+        });
+        let mut selections = Vec::new();
+        let all = run::list(self, filter, false)?;
+        let ignored = run::list(self, filter, true)?;
+        let mut add = |place, tests, ignored: bool| {
+            let arguments =
+                ignored.then_some("--ignored").into_iter().chain(filter).map(str::to_owned).collect();
+            if tests > 0 {
+                selections.push(Selection { suite: self.clone(), place, tests, arguments });
+            }
+        };
+        add(Place::Host, all - ignored, false);
+        if let Some(place) = Place::of_target(&self.target) {
+            add(place, ignored, true);
+        }
+        Ok(selections)
+    }
+}

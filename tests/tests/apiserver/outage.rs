@@ -1,0 +1,60 @@
+//! While the API server is away what is in force stays in force, is repaired, and comes up to date afterwards.
+
+use crate::stage::{Stage, TUTORIAL};
+
+#[test]
+#[ignore = "needs root, IPVS and an API server: cargo lab test"]
+fn without_the_api_server_rules_stay_and_drift_is_repaired_and_then_it_catches_up() {
+    let stage = Stage::new();
+    let seat = stage.seat("director", "director");
+    let agent = seat.start_ready();
+    stage.kubectl.apply(TUTORIAL);
+    stage.kubectl.await_ready("virtualservices.lvs-operator.dev", "web");
+
+    seat.line.cut();
+    let told = agent
+        .await_page("/readyz", "it says that the API server is away", |page| page.contains("not up to date"));
+    assert!(told.contains("does not answer"), "{told}");
+    assert_eq!(agent.page("/healthz"), "ok\n");
+    let before = stage.rules();
+    stage.director().exec("ipvsadm -d -t 172.16.21.10:80 -r 192.168.40.13:80").unwrap();
+    stage.await_rules("drift is repaired meanwhile", |rules| *rules == before[..]);
+    stage.kubectl.run("delete realservers.lvs-operator.dev rs2");
+    stage.kubectl.run(r#"patch realservers.lvs-operator.dev rs1 --type merge -p {"spec":{"weight":7}}"#);
+    assert_eq!(stage.rules(), before);
+
+    seat.line.mend();
+    agent.await_ready();
+    stage.await_rules("what changed meanwhile is in force", |rules| {
+        rules.len() == 2 && rules.iter().any(|line| line.contains("192.168.40.12") && line.ends_with("-w 7"))
+    });
+    let lines = |log: &str, words: &str| log.lines().filter(|line| line.contains(words)).count();
+    assert!(lines(&agent.log(), "does not answer") <= 4, "told once, not at every try:\n{}", agent.log());
+    drop(agent);
+    stage.end();
+}
+
+#[test]
+#[ignore = "needs root, IPVS and an API server: cargo lab test"]
+fn started_without_the_api_server_it_keeps_what_is_there_and_goes_on_when_it_is_back() {
+    let stage = Stage::new();
+    let seat = stage.seat("director", "director");
+    stage.kubectl.apply(TUTORIAL);
+    let agent = seat.start_ready();
+    stage.kubectl.await_ready("virtualservices.lvs-operator.dev", "web");
+    let rules = stage.rules();
+    agent.kill();
+
+    seat.line.cut();
+    let agent = seat.start();
+    agent.await_page("/readyz", "it says why it is not ready", |page| page.contains("does not answer"));
+    assert_eq!(agent.page("/healthz"), "ok\n");
+    assert_eq!(stage.rules(), rules);
+    assert!(stage.holds_vip("director"));
+    seat.line.mend();
+    agent.await_ready();
+    assert_eq!(stage.rules(), rules);
+    assert_eq!(agent.metric("lvs_kernel_writes_total"), 0);
+    drop(agent);
+    stage.end();
+}

@@ -1,0 +1,17 @@
+//! `lvs-controller --manifests` on the real kernel: objects from a directory, the tutorial's network, `ipvsadm` as the
+//! witness. Every test plants foreign services and addresses beside its own and compares them in the end.
+
+// clippy.toml lets tests unwrap, which covers the test functions and not what they call.
+#![allow(clippy::unwrap_used)]
+
+mod commands;
+mod director;
+mod drift;
+mod edits;
+mod failures;
+mod foreign;
+mod restart;
+mod serving;
+
+/// The tutorial's objects, as a newcomer gets them.
+const TUTORIAL: &str = include_str!("../../../deploy/examples/tutorial/virtualservice.yaml");
