@@ -178,6 +178,7 @@ async fn stay_connected(
                     unauthorized = source.run(&connection) => unauthorized,
                     never = leases.run(&connection, &identity) => match never {},
                 };
+                backoff.reset();
             }
             Err(error) => source.unreachable(&connect::chain(&error)).await,
         }

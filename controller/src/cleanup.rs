@@ -9,8 +9,8 @@ use lvs_plan::step::{Plan, Step};
 
 use crate::agent::{check_capabilities, open_ledger};
 use crate::args::Node;
-use crate::kernel::Kernel;
 use crate::kernel::linux::LinuxKernel;
+use crate::kernel::{Kernel, is_ours};
 use crate::ledger::Ledger;
 
 /// Takes every step even if one fails, prints each, and forgets what is gone.
@@ -74,10 +74,35 @@ fn plan(kernel: &mut impl Kernel, ledger: &Ledger) -> Result<Plan> {
     let services = kernel.services(&keys)?;
     let mut steps: Vec<Step> = services.into_keys().map(|key| Step::DelService { key }).collect();
     for bound in kernel.addresses()? {
-        let recorded = ledger.vip_link(bound.address).is_some_and(|link| link == bound.link);
-        if bound.tagged || recorded {
+        if is_ours(&bound, ledger, kernel.marks_addresses()) {
             steps.push(Step::UnbindVip { vip: bound.address, link: bound.link });
         }
     }
     Ok(Plan::new(steps))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::kernel::HostAddress;
+    use crate::kernel::fake::FakeKernel;
+
+    #[test]
+    fn an_address_without_our_mark_stays_although_the_ledger_names_its_vip() {
+        let (ours, foreign): (IpAddr, IpAddr) =
+            ("172.16.21.10".parse().unwrap(), "172.16.21.11".parse().unwrap());
+        let link: Arc<str> = "eth0".into();
+        let on_link =
+            |address, tagged| HostAddress { address, link: Arc::clone(&link), link_index: 2, tagged };
+        let mut kernel = FakeKernel::new();
+        kernel.addresses = vec![on_link(ours, true), on_link(foreign, false)];
+        let mut ledger = Ledger::in_memory();
+        ledger.set_vip(ours, &link);
+        ledger.set_vip(foreign, &link);
+        let plan = plan(&mut kernel, &ledger).unwrap();
+        assert_eq!(plan.steps(), [Step::UnbindVip { vip: ours, link }]);
+    }
 }

@@ -14,6 +14,8 @@ use lvs_net::announce::Announced;
 use lvs_plan::step::{Plan, StepError};
 use lvs_plan::{Service, ServiceKey};
 
+use crate::ledger::Ledger;
+
 /// A table of services.
 pub type Table = BTreeMap<ServiceKey, Service>;
 
@@ -42,6 +44,13 @@ pub struct HostAddress {
     pub link_index: u32,
     /// Whether it carries our `IFA_PROTO`.
     pub tagged: bool,
+}
+
+/// Whether an address of this host is a VIP that we bound. Only where the kernel cannot carry our mark does the
+/// ledger decide: where it can, an address without the mark is somebody else's, whatever was written down.
+pub fn is_ours(bound: &HostAddress, ledger: &Ledger, kernel_marks_addresses: bool) -> bool {
+    let recorded = || ledger.vip_link(bound.address).is_some_and(|link| link == bound.link);
+    bound.tagged || (!kernel_marks_addresses && recorded())
 }
 
 /// Everything the driver asks of a kernel.

@@ -46,6 +46,7 @@ pub fn run(node: &Node) -> Result<ExitCode> {
     let (triggers, _inbox) = mpsc::channel();
     let kernel = LinuxKernel::new(runtime.handle().clone(), net, node.vip_interface.clone(), triggers);
     let now = Instant::now();
+    let objects = update.changes.len();
     let mut driver = Driver::new(kernel, ledger, Board::default(), Metrics::default(), now);
     driver.ingest(update);
     let plan = driver.plan(now)?;
@@ -53,11 +54,28 @@ pub fn run(node: &Node) -> Result<ExitCode> {
     for refusal in driver.refusals() {
         eprintln!("{refusal}");
     }
-    if plan.is_empty() {
-        eprintln!("nothing to do: the kernel is as declared");
+    let wrong = findings > 0 || driver.refusals().next().is_some();
+    if objects == 0 {
+        eprintln!("{}", nothing_declared(node));
     }
-    let clean = plan.is_empty() && findings == 0 && driver.refusals().next().is_none();
+    match (plan.is_empty(), wrong) {
+        (true, false) => eprintln!("nothing to do: the kernel is as declared"),
+        (true, true) => eprintln!("no steps: what is wrong above is not in force"),
+        (false, _) => {}
+    }
+    let clean = plan.is_empty() && !wrong;
     Ok(if clean { ExitCode::SUCCESS } else { ExitCode::from(FINDINGS_OR_STEPS) })
+}
+
+fn nothing_declared(node: &Node) -> String {
+    let what = "holds no VirtualService and no RealServer";
+    match &node.manifests {
+        Some(directory) => format!(
+            "{} {what}: files end in .yaml, .yml or .json, and folders inside it are not read",
+            directory.display()
+        ),
+        None => format!("the API server {what}"),
+    }
 }
 
 async fn read_source(node: &Node) -> Result<Update> {

@@ -163,7 +163,11 @@ impl<K: Kernel> Driver<K> {
     pub fn network_changed(&mut self, change: NetworkChange, now: Instant) {
         self.kernel.routes_changed();
         self.vips.network_changed(change, now);
-        self.retries.hurry(now);
+        // Nothing else is helped: a scheduler's module does not come by a route.
+        let outcomes = &self.outcomes;
+        self.retries.hurry(now, |key| {
+            outcomes.get(key).is_some_and(|outcome| matches!(outcome.programming, Programming::NoRoute(_)))
+        });
     }
 
     /// When the driver wants to be woken although nothing happens: for a pass or an announcement.
@@ -291,13 +295,22 @@ impl<K: Kernel> Driver<K> {
                 keys.extend(self.ledger.services());
             }
             Scope::Rolling => {
-                // What failed has its own times: each try may make the kernel look for a module.
+                // What failed has its own times: each try may make the kernel look for a module. A service with a
+                // real server out of reach is there, and the rest of it is checked like any other.
                 let part = self.rolling.next_part(&self.outcomes);
-                keys.extend(part.into_iter().filter(|key| !self.retries.is_waiting(key, now)));
+                let rests = |key: &ServiceKey| self.retries.is_waiting(key, now) && !self.is_in_kernel(key);
+                keys.extend(part.into_iter().filter(|key| !rests(key)));
             }
             Scope::Changes => {}
         }
         keys
+    }
+
+    /// Whether the service was there after the last look at it, with all or some of its destinations.
+    fn is_in_kernel(&self, key: &ServiceKey) -> bool {
+        self.outcomes.get(key).is_some_and(|outcome| {
+            matches!(outcome.programming, Programming::Programmed | Programming::NoRoute(_))
+        })
     }
 
     fn observe(&mut self, scope: Scope, keys: &BTreeSet<ServiceKey>) -> Result<Table, KernelError> {

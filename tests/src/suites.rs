@@ -113,8 +113,14 @@ impl Suite {
             }
         };
         add(Place::Host, all - ignored, false);
-        if let Some(place) = Place::of_target(&self.target) {
-            add(place, ignored, true);
+        match Place::of_target(&self.target) {
+            Some(place) => add(place, ignored, true),
+            None => anyhow::ensure!(
+                ignored == 0,
+                "{} has {ignored} ignored tests and no place to run them: move them to a target with one of the names {}",
+                self.label,
+                PLACES.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
+            ),
         }
         Ok(selections)
     }

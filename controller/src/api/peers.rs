@@ -149,6 +149,9 @@ pub(super) fn acquire_time(
         }
     }
     let after = others.and_then(|others| others.checked_add(SignedDuration::from_micros(1)).ok());
+    // A Lease carries microseconds: what we keep is what the others read.
+    let microsecond = clock.as_microsecond();
+    let clock = Timestamp::from_microsecond(microsecond).unwrap_or(clock);
     after.map_or(clock, |after| clock.max(after))
 }
 

@@ -85,7 +85,9 @@ impl Owner {
                         );
                         self.set(|known| known.daemon_set = Some(daemon_set.clone()));
                     }
-                    self.follow(connected.client, pod, &daemon_set).await;
+                    if self.follow(connected.client, pod, &daemon_set).await {
+                        backoff.reset();
+                    }
                 }
                 Ok(None) => {
                     info!("this pod belongs to no DaemonSet: at its end everything stays in place");
@@ -97,12 +99,13 @@ impl Owner {
         }
     }
 
-    /// Ends when the watch fails.
-    async fn follow(&self, client: Client, pod: &PodName, daemon_set: &str) {
+    /// Ends when the watch fails. Says whether it worked before.
+    async fn follow(&self, client: Client, pod: &PodName, daemon_set: &str) -> bool {
         let api: Api<DaemonSet> = Api::namespaced(client, &pod.namespace);
         let config = watcher::Config::default().fields(&format!("metadata.name={daemon_set}"));
         let mut events = std::pin::pin!(watcher(api, config));
         let mut seen = false;
+        let mut worked = false;
         while let Some(event) = events.next().await {
             let gone = match event {
                 Ok(Event::Init) => {
@@ -117,11 +120,13 @@ impl Owner {
                 Ok(Event::InitDone | Event::Delete(_)) => true,
                 Err(error) => {
                     debug!(%error, "the watch on the DaemonSet of this pod broke");
-                    return;
+                    return worked;
                 }
             };
+            worked = true;
             self.set(|known| known.gone = gone);
         }
+        worked
     }
 
     /// Says why we are stopped, within 2 s.

@@ -109,7 +109,10 @@ impl LinuxKernel {
             Step::UnbindVip { vip, link } => (*vip, link, false),
             _ => return Ok(()),
         };
-        let Some(index) = self.link_index(link) else {
+        // A VIP is taken off a link that is down too: it would answer as soon as the link is up.
+        let index =
+            if bind { self.link_index(link) } else { self.snapshot.link_named(link).map(|link| link.index) };
+        let Some(index) = index else {
             return Err(StepError::Kernel { errno: 19, text: format!("no link {link} that is up") });
         };
         let result = self.runtime.block_on(async {

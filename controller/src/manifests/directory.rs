@@ -112,8 +112,8 @@ impl Directory {
             let Some(name) = name.to_str().filter(|name| is_manifest(name)) else { continue };
             let stamp = match stamp(&entry.path()) {
                 Ok(stamp) => Ok(stamp),
-                // Gone since the listing was read.
-                Err(_) if fs::symlink_metadata(entry.path()).is_err() => continue,
+                // Gone since the listing was read. Any other error is no evidence of that.
+                Err(_) if is_gone(&entry.path()) => continue,
                 Err(message) => Err(message),
             };
             let name: Arc<str> = name.into();
@@ -196,6 +196,11 @@ impl Directory {
     }
 }
 
+/// Whether there is nothing under this path, not even a dangling link.
+fn is_gone(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+}
+
 /// Whether a name is a manifest's: dot files are editors' and the kubelet's own business.
 fn is_manifest(name: &str) -> bool {
     let known =
@@ -239,4 +244,20 @@ fn hash(bytes: &[u8]) -> u64 {
     let mut hasher = DefaultHasher::new();
     bytes.hash(&mut hasher);
     hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_not_there_is_gone_and_not_what_cannot_be_looked_at() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("web.yaml");
+        assert!(is_gone(&file));
+        fs::write(&file, "").unwrap();
+        assert!(!is_gone(&file));
+        // ENOTDIR, as one of many errors that say nothing about the file.
+        assert!(!is_gone(&file.join("web.yaml")));
+    }
 }

@@ -68,9 +68,7 @@ impl<K: Kernel> Driver<K> {
                 off_segment: &off_segment,
             };
             let decision = diff::service(key, view);
-            let was_programmed =
-                self.outcomes.get(key).is_some_and(|outcome| outcome.programming == Programming::Programmed);
-            if !decision.steps.is_empty() && was_programmed && !self.backlog.services.contains(key) {
+            if self.is_drift(key, &decision.steps) {
                 decided.drifted.insert(*key);
             }
             if let Some(desired) = desired {
@@ -103,6 +101,13 @@ impl<K: Kernel> Driver<K> {
         decided.vips = self.decide_vips(keys, &mut steps, now);
         decided.plan = Plan::new(steps);
         Ok(decided)
+    }
+
+    /// Whether these steps undo what somebody did. What only now can be reached is no such thing.
+    fn is_drift(&self, key: &ServiceKey, steps: &[Step]) -> bool {
+        let Some(outcome) = self.outcomes.get(key) else { return false };
+        let undoes = |step: &Step| !matches!(step, Step::NewDestination { destination, .. } if outcome.missing.contains(destination));
+        self.is_in_kernel(key) && !self.backlog.services.contains(key) && steps.iter().any(undoes)
     }
 
     /// The object that asked for the service is there, but no version of it is known to be good: after a

@@ -389,10 +389,30 @@ fn a_real_server_behind_a_router_is_not_added_until_it_is_on_a_link() {
     assert!(node.driver.kernel.table[&key(80)].destinations.contains_key(&destination));
     assert!(node.condition("web", "Programmed").0);
 
+    assert!(!node.events().contains(&Reason::DriftRepaired));
+
     // Once it is in the table a link that flaps takes nothing away, and is told.
     node.driver.kernel.unreachable.insert(real_server);
     node.network_changed();
     node.pass(Scope::Full);
     assert!(node.driver.kernel.table[&key(80)].destinations.contains_key(&destination));
     assert_eq!(node.condition("web", "Programmed").1, Reason::NoRoute);
+}
+
+#[test]
+fn drift_in_a_service_with_a_real_server_out_of_reach_is_found_and_told_like_any_other() {
+    let mut node = Node::new();
+    let real_server: IpAddr = "192.168.40.12".parse().expect("an address");
+    node.driver.kernel.unreachable.insert(real_server);
+    node.declare("web", 80);
+    for _ in 0..8 {
+        node.pass(Scope::Changes);
+    }
+    node.events();
+    node.driver.kernel.table.clear();
+    for _ in 0..9 {
+        node.pass(Scope::Rolling);
+    }
+    assert!(node.driver.kernel.table.contains_key(&key(80)));
+    assert!(node.events().contains(&Reason::DriftRepaired));
 }

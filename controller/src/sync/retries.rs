@@ -39,9 +39,11 @@ impl<K: Ord + Copy> Retries<K> {
         self.waiting.remove(what);
     }
 
-    /// Something changed that may help: everything is due at once, and waits short again.
-    pub(super) fn hurry(&mut self, now: Instant) {
-        self.waiting.values_mut().for_each(|retry| *retry = Retry { at: now, wait: FIRST / 2 });
+    /// Something changed that may help these: they are due at once, and wait short again.
+    pub(super) fn hurry(&mut self, now: Instant, helped: impl Fn(&K) -> bool) {
+        for (_, retry) in self.waiting.iter_mut().filter(|(what, _)| helped(what)) {
+            *retry = Retry { at: now, wait: FIRST / 2 };
+        }
     }
 
     /// Whether it failed last and is not due yet.
@@ -122,7 +124,7 @@ mod tests {
         for _ in 0..10 {
             retries.failed("a", start);
         }
-        retries.hurry(start);
+        retries.hurry(start, |_| true);
         assert_eq!(retries.due(start).count(), 1);
         retries.failed("a", start);
         assert_eq!(retries.next(), Some(start + seconds(1)));

@@ -16,7 +16,7 @@ use super::decide::is_refusal;
 use super::probes::Probes;
 use super::retries::Retries;
 use super::{Driver, NetworkChange};
-use crate::kernel::{HostAddress, Kernel};
+use crate::kernel::{HostAddress, Kernel, is_ours};
 
 /// What is known of all VIPs.
 #[derive(Debug)]
@@ -105,7 +105,7 @@ impl Vips {
             }
             NetworkChange::Routes => self.waiting_due(),
         }
-        self.retries.hurry(now);
+        self.retries.hurry(now, |_| true);
     }
 
     fn waiting_due(&mut self) {
@@ -338,9 +338,7 @@ impl<K: Kernel> Driver<K> {
         let on_host = self.vips.holders(vip).iter();
         on_host
             .map(|address| {
-                // Only where the kernel cannot carry our mark does the ledger decide.
-                let recorded = !marks && self.ledger.vip_link(vip).is_some_and(|link| *link == *address.link);
-                let ours = address.tagged || recorded;
+                let ours = is_ours(address, &self.ledger, marks);
                 BoundAddress { link: Arc::clone(&address.link), link_index: address.link_index, ours }
             })
             .collect()

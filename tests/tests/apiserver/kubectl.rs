@@ -78,7 +78,7 @@ impl Kubectl {
         let mut child = Command::new(&self.program)
             .args(arguments.split_whitespace())
             .env("KUBECONFIG", &self.kubeconfig)
-            .env("KUBECACHEDIR", "/tmp/kubectl-cache")
+            .env("KUBECACHEDIR", std::env::temp_dir().join("lvs-lab-kubectl-cache"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
