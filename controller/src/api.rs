@@ -56,6 +56,7 @@ use tracing::{info, warn};
 
 use crate::args::Node;
 use crate::board::Board;
+use crate::chain::chain;
 use crate::driver_thread::Trigger;
 use crate::source::{SourceState, Update};
 use backoff::Backoff;
@@ -100,7 +101,7 @@ pub async fn withdraw(node: &Node) {
             let identity = identity(node, &connection);
             lease::withdraw(connection.client, &identity).await
         }
-        Err(error) => Err(connect::chain(&error)),
+        Err(error) => Err(chain(&error)),
     };
     match withdrawn {
         Ok(()) => info!("the Lease of this Director is withdrawn"),
@@ -180,7 +181,7 @@ async fn stay_connected(
                 };
                 backoff.reset();
             }
-            Err(error) => source.unreachable(&connect::chain(&error)).await,
+            Err(error) => source.unreachable(&chain(&error)).await,
         }
         tokio::time::sleep(backoff.wait()).await;
     }

@@ -12,7 +12,6 @@ mod record;
 mod store;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -20,6 +19,7 @@ use std::sync::Arc;
 
 use lvs_plan::{ObjectKey, ServiceKey};
 
+use crate::chain::chain;
 use memory::{Memory, Undo};
 use record::{Record, Text};
 use store::Store;
@@ -169,7 +169,7 @@ impl Ledger {
 
     /// Why it is not usable, and what to do.
     pub fn problem(&self) -> Option<String> {
-        self.problem.as_ref().map(|problem| Chain(problem).to_string())
+        self.problem.as_ref().map(|problem| chain(problem))
     }
 
     /// Whether the service is ours: made by us or about to be, or adopted.
@@ -362,21 +362,6 @@ impl LedgerError {
             Self::Read { path, source } => Self::Read { path: path.clone(), source: same(source) },
             Self::Write { path, source } => Self::Write { path: path.clone(), source: same(source) },
         }
-    }
-}
-
-/// An error with its causes in one line.
-struct Chain<'a>(&'a LedgerError);
-
-impl fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)?;
-        let mut cause = std::error::Error::source(self.0);
-        while let Some(error) = cause {
-            write!(f, ": {error}")?;
-            cause = error.source();
-        }
-        Ok(())
     }
 }
 

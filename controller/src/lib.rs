@@ -8,6 +8,7 @@ pub mod agent;
 pub mod api;
 pub mod args;
 pub mod board;
+mod chain;
 pub mod cleanup;
 pub mod driver_thread;
 pub mod http;

@@ -19,6 +19,7 @@ struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
+  cargo lab demo                the tutorial, step by step
   cargo lab doctor              what this machine lacks, and how to get it
   cargo lab test                every test of the project
   cargo lab test lvs-net        the tests whose full name contains lvs-net

@@ -1,7 +1,6 @@
 //! What came of a service and of a VIP on this Director.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 
 use crate::reason::Reason;
 use crate::service::{DestinationKey, ServiceKey, ServiceSettings};
@@ -164,15 +163,6 @@ fn was_outrun(step: &Step, errno: i32) -> bool {
         }
         Step::BindVip { .. } | Step::UnbindVip { .. } => false,
     }
-}
-
-/// What became of a VIP's bind step, if the plan had one.
-pub fn of_vip(vip: IpAddr, applied: &Applied) -> Option<Result<(), StepError>> {
-    applied
-        .results()
-        .filter(|(step, _)| matches!(step, Step::BindVip { vip: bound, .. } if *bound == vip))
-        .map(|(_, result)| result.map_err(Clone::clone))
-        .last()
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use kube::config::{Config, InClusterError, KubeConfigOptions, Kubeconfig, Kubeco
 use kube::{Client, Error};
 
 use crate::args::Node;
+use crate::chain::chain;
 
 /// For the TCP connection and the TLS handshake. A list or a watch may take longer; that is judged elsewhere.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -63,20 +64,6 @@ async fn config(node: &Node) -> Result<Config, ConnectError> {
         return Config::from_kubeconfig(&options).await.map_err(wrap);
     }
     Config::incluster().map_err(|source| ConnectError::InCluster { source: Box::new(source) })
-}
-
-/// An error with its causes in one line, without saying twice what its causes say again.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut words = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let text = error.to_string();
-        if !words.contains(&text) {
-            words = format!("{words}: {text}");
-        }
-        cause = error.source();
-    }
-    words
 }
 
 /// Whether the API server was not heard at all, as opposed to having said no: then every request fails alike, and

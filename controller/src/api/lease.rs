@@ -18,11 +18,12 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
-use super::connect::{Connection, chain, explain, is_away};
+use super::connect::{Connection, explain, is_away};
 use super::directors::Directors;
 use super::peers::{Director, LeaseFacts, Peers, RENEW, acquire_time};
 use super::source::Contact;
 use crate::board::Board;
+use crate::chain::chain;
 use crate::driver_thread::Trigger;
 use document::{COMPONENT, facts, lease};
 

@@ -19,6 +19,7 @@ use tokio::runtime::Handle;
 use tracing::{debug, warn};
 
 use super::{HostAddress, Kernel, KernelError, Table};
+use crate::chain::chain;
 use crate::driver_thread::Trigger;
 
 /// How long the network has to answer who holds a VIP. RFC 5227 section 1.1 waits 2 s after the last of three
@@ -135,18 +136,6 @@ fn marks_addresses(release: &str) -> bool {
     let mut numbers =
         release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse::<u32>().unwrap_or(0));
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (5, 18)
-}
-
-/// An error and its causes, in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 impl Kernel for LinuxKernel {

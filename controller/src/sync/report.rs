@@ -155,14 +155,15 @@ impl<K: Kernel> Driver<K> {
                         repaired.entry(owner).or_default().push(step);
                     }
                 }
-                Step::BindVip { vip, .. } => {
-                    let note = format!("{step} and announced it");
+                Step::BindVip { vip, link } => {
+                    let note = format!("bound VIP {vip} on {link} and announced it");
                     let owners = self.owners_of_vip(*vip).into_iter();
                     moved.extend(owners.map(|owner| (owner, Reason::TookOver, "Bind", note.clone())));
                 }
-                Step::UnbindVip { vip, .. } => {
+                Step::UnbindVip { vip, link } => {
+                    let note = format!("took VIP {vip} off {link}");
                     let owners = self.owners_of_vip(*vip).into_iter();
-                    moved.extend(owners.map(|owner| (owner, Reason::Released, "Unbind", step.to_string())));
+                    moved.extend(owners.map(|owner| (owner, Reason::Released, "Unbind", note.clone())));
                 }
                 _ => {
                     let Some(key) = step.service() else { continue };

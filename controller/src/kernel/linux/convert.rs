@@ -11,7 +11,7 @@ use lvs_plan::{
 };
 use rustix::io::Errno;
 
-use super::chain;
+use crate::chain::chain;
 
 /// The IPVS command of a step; `None` for a step about an address.
 pub(super) fn command(step: &Step) -> Option<Command> {
