@@ -48,8 +48,10 @@ struct BuildLabels {
     node: String,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ReasonLabels {
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, EncodeLabelSet)]
+struct ConditionLabels {
+    kind: &'static str,
+    condition: &'static str,
     reason: &'static str,
 }
 
@@ -100,11 +102,6 @@ impl Metrics {
         self.pass_duration.observe(took.as_secs_f64());
     }
 
-    /// Kernel entries were written outside a pass.
-    pub fn wrote(&self, kernel_writes: u64) {
-        self.kernel_writes.inc_by(kernel_writes);
-    }
-
     /// Somebody else's change of this kind was undone.
     pub fn drift_repaired(&self, kind: &'static str) {
         self.drift_repaired.get_or_create(&DriftLabels { kind }).inc();
@@ -115,16 +112,6 @@ impl Metrics {
         self.services.set(services);
         self.destinations.set(destinations);
         self.vips_held.set(vips_held);
-    }
-
-    /// Steps taken in the kernel since the start.
-    pub fn kernel_writes(&self) -> u64 {
-        self.kernel_writes.get()
-    }
-
-    /// Passes since the start.
-    pub fn passes(&self) -> u64 {
-        self.passes.get()
     }
 
     /// All metrics in the `OpenMetrics` text format.
@@ -195,7 +182,8 @@ impl Metrics {
 /// What the board holds, counted.
 struct BoardCounts {
     objects: BTreeMap<&'static str, u64>,
-    refused: BTreeMap<&'static str, u64>,
+    /// Conditions that do not hold.
+    failing: BTreeMap<ConditionLabels, u64>,
     findings: u64,
     up_to_date: bool,
     ready: bool,
@@ -205,18 +193,23 @@ impl BoardCounts {
     fn of(board: &Board) -> Self {
         let content = board.lock();
         let mut objects = BTreeMap::from([("RealServer", 0), ("VirtualService", 0)]);
-        let mut refused = BTreeMap::new();
+        let mut failing = BTreeMap::new();
         for (key, entry) in &content.entries {
             *objects.entry(key.kind.as_str()).or_default() += 1;
             for condition in &entry.verdict.conditions {
-                if condition.type_ == "Accepted" && condition.status == ConditionStatus::False {
-                    *refused.entry(condition.reason.as_str()).or_default() += 1;
+                if condition.status == ConditionStatus::False {
+                    let labels = ConditionLabels {
+                        kind: key.kind.as_str(),
+                        condition: condition.type_,
+                        reason: condition.reason.as_str(),
+                    };
+                    *failing.entry(labels).or_default() += 1;
                 }
             }
         }
         Self {
             objects,
-            refused,
+            failing,
             findings: content.source.findings.len() as u64,
             up_to_date: content.source.up_to_date,
             ready: content.source.complete && content.not_ready.is_empty(),
@@ -229,11 +222,15 @@ impl BoardCounts {
             objects.get_or_create(&ObjectLabels { kind }).set(count);
         }
         registry.register("objects", "Objects that the source delivered, by kind", objects);
-        let refused: Family<ReasonLabels, Gauge<u64, AtomicU64>> = Family::default();
-        for (reason, count) in self.refused {
-            refused.get_or_create(&ReasonLabels { reason }).set(count);
+        let failing: Family<ConditionLabels, Gauge<u64, AtomicU64>> = Family::default();
+        for (labels, count) in self.failing {
+            failing.get_or_create(&labels).set(count);
         }
-        registry.register("refused_objects", "Objects whose Accepted condition is False, by reason", refused);
+        registry.register(
+            "conditions_false",
+            "Conditions that are False, by kind, condition and reason",
+            failing,
+        );
         let mut gauge =
             |name: &str, help: &str, value: u64| registry.register(name, help, ConstGauge::new(value));
         gauge("source_findings", "Things that are wrong in the source's documents", self.findings);
@@ -285,12 +282,11 @@ mod tests {
         let clone = metrics.clone();
         clone.pass_finished(3, Duration::from_millis(3));
         clone.pass_finished(0, Duration::from_secs(60));
-        clone.wrote(2);
         clone.drift_repaired("destination_missing");
         clone.set_table(2, 8, 1);
         let text = metrics.open_metrics(&Board::default());
         for line in [
-            "lvs_kernel_writes_total 5",
+            "lvs_kernel_writes_total 3",
             "lvs_passes_total 2",
             "lvs_pass_duration_seconds_bucket{le=\"0.005\"} 1",
             "lvs_pass_duration_seconds_bucket{le=\"5.0\"} 1",
@@ -306,13 +302,16 @@ mod tests {
     }
 
     #[test]
-    fn objects_and_refusals_are_read_from_the_board() {
+    fn objects_and_conditions_that_do_not_hold_are_read_from_the_board() {
         let board = Board::default();
         fixtures::put(&board, fixtures::virtual_service("a", Reason::Announced));
         fixtures::put(&board, fixtures::virtual_service("b", Reason::Announced));
         fixtures::put(&board, fixtures::refused("c", Reason::Conflict));
         let text = Metrics::default().plain_text(&board);
-        for line in ["lvs_objects{kind=\"VirtualService\"} 3", "lvs_refused_objects{reason=\"Conflict\"} 1"] {
+        for line in [
+            "lvs_objects{kind=\"VirtualService\"} 3",
+            "lvs_conditions_false{kind=\"VirtualService\",condition=\"Accepted\",reason=\"Conflict\"} 1",
+        ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }
     }

@@ -115,7 +115,8 @@ fn a_mapped_port_is_refused_with_the_reason_and_leaves_the_other_server_alone() 
     assert_eq!(destinations.keys().collect::<Vec<_>>(), ["192.168.40.12:80"]);
     let [_, _, message] = director.condition("VirtualService", "web", "RealServersReady");
     assert!(message.contains("default/rs2 (PortMapping)"), "{message}");
-    assert_eq!(director.metric("lvs_refused_objects{reason=\"PortMapping\"}"), 1);
+    let refused = "lvs_conditions_false{kind=\"RealServer\",condition=\"Accepted\",reason=\"PortMapping\"}";
+    assert_eq!(director.metric(refused), 1);
     director.finish();
 }
 
