@@ -75,8 +75,8 @@ fn cleanup_removes_what_is_ours_and_only_that_and_not_while_an_agent_runs() {
 fn a_wrong_command_line_is_64_and_flags_of_later_work_are_not_taken_for_granted() {
     let director = Director::without_agent(Topology::tutorial().unwrap());
     for arguments in [
-        &["run"][..],
-        &["fly"],
+        &["fly"][..],
+        &["run", "--node-name", "Bad Name"],
         &["run", "--node-name", "d1", "--resync-seconds", "0"],
         &["run", "--node-name", "d1", "--vrrp-id", "1"],
         &["run", "--node-name", "d1", "--vrrp-priority", "100"],

@@ -99,9 +99,11 @@ impl Director {
         self.host().within(|| run.output()).unwrap().unwrap()
     }
 
-    /// Runs `lvs-controller` with these arguments alone to its end.
+    /// Runs `lvs-controller` with these arguments alone to its end, which comes within a minute.
     pub(crate) fn run_bare(&self, arguments: &[&str]) -> Output {
-        self.host().within(|| Command::new(program()).args(arguments).output()).unwrap().unwrap()
+        let mut run = Command::new("timeout");
+        run.arg("60").arg(program()).args(arguments);
+        self.host().within(|| run.output()).unwrap().unwrap()
     }
 
     /// Takes the running agent.
@@ -121,9 +123,11 @@ impl Director {
         Some((code.parse().unwrap(), body.to_owned()))
     }
 
+    /// The body of a path. An agent that was started just now may not listen yet.
     fn body(&self, path: &str) -> String {
-        let (code, body) =
-            self.get(path).unwrap_or_else(|| panic!("{path} is not served; log:\n{}", self.logged()));
+        let (code, body) = eventually(&format!("{path} is served"), || {
+            self.get(path).ok_or_else(|| format!("no answer; log:\n{}", self.logged()))
+        });
         assert_eq!(code, 200, "{path}: {body}");
         body
     }
