@@ -10,40 +10,39 @@
 //! has its own result, and status is made from the results.
 
 mod decide;
+mod observe;
 mod probes;
 mod report;
 mod retries;
 mod rolling;
+mod settle;
 mod table_size;
 mod vips;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use lvs_plan::diff::{Probe, Role};
 use lvs_plan::inventory::Dirty;
-use lvs_plan::outcome::{self, ServiceOutcome};
-use lvs_plan::step::{Applied, Plan, Step, StepError};
-use lvs_plan::{Announcing, DestinationKey, Inventory, Programming, ServiceKey};
-use tracing::{debug, info, warn};
+use lvs_plan::outcome::ServiceOutcome;
+use lvs_plan::step::{Applied, Plan};
+use lvs_plan::{Announcing, Inventory, Programming, ServiceKey};
+use tracing::{info, warn};
 
 use crate::board::Board;
-use crate::kernel::{Kernel, KernelError, Table};
+use crate::kernel::{Kernel, KernelError};
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::source::{SourceState, Update};
 
 use decide::Decided;
+use observe::Unreadable;
 use retries::Retries;
 use rolling::Rolling;
 use table_size::TableSize;
 use vips::Vips;
 
-/// The first wait before the kernel is read again after it could not be; it doubles up to [`READ_WAIT_MAX`].
-const READ_WAIT_MIN: Duration = Duration::from_millis(200);
-/// The longest wait before the kernel is read again.
-const READ_WAIT_MAX: Duration = Duration::from_secs(30);
 /// So many steps of a plan are logged one by one; of the rest only the number.
 const LOGGED_STEPS: usize = 32;
 
@@ -91,13 +90,6 @@ pub struct Driver<K> {
     /// Director in order (a link for each VIP, each scheduler) was missing. From then on a single object that wants
     /// something else does not make the Director unready.
     passed: bool,
-}
-
-#[derive(Debug)]
-struct Unreadable {
-    error: KernelError,
-    wait: Duration,
-    again: Instant,
 }
 
 /// What one pass did, for logs and tests.
@@ -283,148 +275,6 @@ impl<K: Kernel> Driver<K> {
         let dirty = self.inventory.take_dirty();
         self.backlog.services.extend(dirty.services);
         self.backlog.objects.extend(dirty.objects);
-    }
-
-    /// The services that this pass handles.
-    fn keys(&mut self, scope: Scope, now: Instant) -> BTreeSet<ServiceKey> {
-        let mut keys = self.backlog.services.clone();
-        keys.extend(self.retries.due(now));
-        match scope {
-            Scope::Full => {
-                keys.extend(self.inventory.desired_services().map(|(key, _)| *key));
-                keys.extend(self.ledger.services());
-            }
-            Scope::Rolling => {
-                // What failed has its own times: each try may make the kernel look for a module. A service with a
-                // real server out of reach is there, and the rest of it is checked like any other.
-                let part = self.rolling.next_part(&self.outcomes);
-                let rests = |key: &ServiceKey| self.retries.is_waiting(key, now) && !self.is_in_kernel(key);
-                keys.extend(part.into_iter().filter(|key| !rests(key)));
-            }
-            Scope::Changes => {}
-        }
-        keys
-    }
-
-    /// Whether the service was there after the last look at it, with all or some of its destinations.
-    fn is_in_kernel(&self, key: &ServiceKey) -> bool {
-        self.outcomes.get(key).is_some_and(|outcome| {
-            matches!(outcome.programming, Programming::Programmed | Programming::NoRoute(_))
-        })
-    }
-
-    fn observe(&mut self, scope: Scope, keys: &BTreeSet<ServiceKey>) -> Result<Table, KernelError> {
-        if scope == Scope::Full {
-            self.vips.also_due(self.ledger.vips());
-        }
-        if scope == Scope::Full || self.vips.needs_addresses() {
-            self.vips.set_addresses(self.kernel.addresses()?);
-        }
-        if scope == Scope::Full {
-            self.vips.all_due();
-        }
-        if keys.is_empty() { Ok(Table::new()) } else { self.kernel.services(keys) }
-    }
-
-    /// The kernel could not be read: what was to be done stays to be done.
-    fn cannot_read(&mut self, error: KernelError, now: Instant) -> PassReport {
-        let wait = match &self.unreadable {
-            Some(before) => (before.wait * 2).min(READ_WAIT_MAX),
-            None => READ_WAIT_MIN,
-        };
-        if self.unreadable.as_ref().is_none_or(|before| before.error != error) {
-            warn!(%error, "the kernel cannot be read; trying again");
-        }
-        self.full_due = true;
-        self.unreadable = Some(Unreadable { error: error.clone(), wait, again: now + wait });
-        self.not_looked(error)
-    }
-
-    fn not_looked(&mut self, error: KernelError) -> PassReport {
-        self.report_unreadable(&error.to_string());
-        self.publish_state();
-        PassReport { failed: Some(error), ..PassReport::default() }
-    }
-
-    /// Ownership is written down before the kernel is touched, so that a crash in between leaves an intent and
-    /// never a rule without an owner.
-    fn write_ledger(&mut self, decided: &Decided) -> Result<(), crate::ledger::LedgerError> {
-        for (key, origin) in &decided.claims {
-            self.ledger.record_intent(*key, origin.clone());
-        }
-        for key in &decided.forgotten {
-            self.ledger.forget(key);
-        }
-        for vip in &decided.vips.forgotten {
-            self.ledger.forget_vip(*vip);
-        }
-        for step in decided.plan.steps() {
-            if let Step::BindVip { vip, link } = step {
-                self.ledger.set_vip(*vip, link);
-            }
-        }
-        self.ledger.save()
-    }
-
-    /// Takes in what came of the steps about services.
-    fn settle(
-        &mut self,
-        keys: &BTreeSet<ServiceKey>,
-        applied: &Applied,
-        off_segment: &BTreeMap<ServiceKey, BTreeMap<DestinationKey, String>>,
-        now: Instant,
-    ) {
-        let all_near = BTreeMap::new();
-        let mut failed: BTreeSet<ServiceKey> = BTreeSet::new();
-        let mut lost = 0;
-        for (step, result) in applied.results() {
-            let Some(key) = step.service() else { continue };
-            match (step, result) {
-                (Step::DelService { .. }, Ok(())) => self.ledger.forget(key),
-                (_, Ok(())) => {}
-                (_, Err(error)) => {
-                    debug!(%step, %error, "failed");
-                    failed.insert(*key);
-                    if matches!(error, StepError::Unknown(_)) {
-                        lost += 1;
-                    } else if matches!(step, Step::NewService { .. }) && !self.ledger.is_confirmed(key) {
-                        // The kernel did not make it: who makes it now is somebody else.
-                        self.ledger.forget(key);
-                    }
-                }
-            }
-        }
-        if lost > 0 {
-            warn!(steps = lost, "answers of the kernel were lost; reading the whole table again");
-            self.full_due = true;
-        }
-        for key in keys {
-            let desired = self.inventory.desired(key);
-            self.table_size.set(*key, desired.map(|desired| desired.destinations.len()));
-            let works = if desired.is_none() {
-                self.outcomes.remove(key);
-                !failed.contains(key)
-            } else if self.outcomes.get(key).is_some_and(|outcome| decide::is_refusal(&outcome.programming)) {
-                // A refusal was decided before the kernel was asked; it stands.
-                false
-            } else {
-                let off_segment = off_segment.get(key).unwrap_or(&all_near);
-                let outcome = outcome::of_service(key, applied).with_off_segment(off_segment);
-                let works = outcome.programming == Programming::Programmed;
-                // With a real server out of reach the service itself is there all the same.
-                if works || matches!(outcome.programming, Programming::NoRoute(_)) {
-                    self.ledger.confirm(key);
-                }
-                self.outcomes.insert(*key, outcome);
-                works
-            };
-            if works {
-                self.retries.settled(key);
-            } else {
-                self.retries.failed(*key, now);
-            }
-        }
-        self.backlog.services.clear();
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use lvs_crds::{RealServerSpec, VirtualServiceSpec};
 use lvs_plan::object::{Kind, Object, ObjectKey, Spec};
@@ -11,8 +12,8 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::kernel::HostAddress;
 use crate::kernel::fake::FakeKernel;
+use crate::kernel::{HostAddress, Table};
 
 const VIPS: [&str; 2] = ["172.16.21.10", "172.16.21.11"];
 const PORTS: [u16; 3] = [80, 81, 90];

@@ -1,12 +1,16 @@
 //! Single situations that the driver has to get right, over the kernel in memory.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::FutureExt as _;
 use lvs_plan::object::{Kind, Object, ObjectKey, Spec};
+use lvs_plan::step::Step;
 use lvs_plan::{Change, DestinationKey, Reason, Service};
 use serde_json::json;
 
+use super::observe::{READ_WAIT_MAX, READ_WAIT_MIN};
 use super::*;
 use crate::kernel::HostAddress;
 use crate::kernel::fake::FakeKernel;

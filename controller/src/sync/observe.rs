@@ -1,0 +1,91 @@
+//! Which services a pass handles, and what the kernel says of them.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use lvs_plan::{Programming, ServiceKey};
+use tracing::warn;
+
+use super::{Driver, PassReport, Scope};
+use crate::kernel::{Kernel, KernelError, Table};
+
+/// The first wait before the kernel is read again after it could not be; it doubles up to [`READ_WAIT_MAX`].
+pub(super) const READ_WAIT_MIN: Duration = Duration::from_millis(200);
+/// The longest wait before the kernel is read again.
+pub(super) const READ_WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// Since when the kernel cannot be read.
+#[derive(Debug)]
+pub(super) struct Unreadable {
+    pub(super) error: KernelError,
+    wait: Duration,
+    /// When it is tried again.
+    pub(super) again: Instant,
+}
+
+impl<K: Kernel> Driver<K> {
+    /// The services that this pass handles.
+    pub(super) fn keys(&mut self, scope: Scope, now: Instant) -> BTreeSet<ServiceKey> {
+        let mut keys = self.backlog.services.clone();
+        keys.extend(self.retries.due(now));
+        match scope {
+            Scope::Full => {
+                keys.extend(self.inventory.desired_services().map(|(key, _)| *key));
+                keys.extend(self.ledger.services());
+            }
+            Scope::Rolling => {
+                // What failed has its own times: each try may make the kernel look for a module. A service with a
+                // real server out of reach is there, and the rest of it is checked like any other.
+                let part = self.rolling.next_part(&self.outcomes);
+                let rests = |key: &ServiceKey| self.retries.is_waiting(key, now) && !self.is_in_kernel(key);
+                keys.extend(part.into_iter().filter(|key| !rests(key)));
+            }
+            Scope::Changes => {}
+        }
+        keys
+    }
+
+    /// Whether the service was there after the last look at it, with all or some of its destinations.
+    pub(super) fn is_in_kernel(&self, key: &ServiceKey) -> bool {
+        self.outcomes.get(key).is_some_and(|outcome| {
+            matches!(outcome.programming, Programming::Programmed | Programming::NoRoute(_))
+        })
+    }
+
+    pub(super) fn observe(
+        &mut self,
+        scope: Scope,
+        keys: &BTreeSet<ServiceKey>,
+    ) -> Result<Table, KernelError> {
+        if scope == Scope::Full {
+            self.vips.also_due(self.ledger.vips());
+        }
+        if scope == Scope::Full || self.vips.needs_addresses() {
+            self.vips.set_addresses(self.kernel.addresses()?);
+        }
+        if scope == Scope::Full {
+            self.vips.all_due();
+        }
+        if keys.is_empty() { Ok(Table::new()) } else { self.kernel.services(keys) }
+    }
+
+    /// The kernel could not be read: what was to be done stays to be done.
+    pub(super) fn cannot_read(&mut self, error: KernelError, now: Instant) -> PassReport {
+        let wait = match &self.unreadable {
+            Some(before) => (before.wait * 2).min(READ_WAIT_MAX),
+            None => READ_WAIT_MIN,
+        };
+        if self.unreadable.as_ref().is_none_or(|before| before.error != error) {
+            warn!(%error, "the kernel cannot be read; trying again");
+        }
+        self.full_due = true;
+        self.unreadable = Some(Unreadable { error: error.clone(), wait, again: now + wait });
+        self.not_looked(error)
+    }
+
+    pub(super) fn not_looked(&mut self, error: KernelError) -> PassReport {
+        self.report_unreadable(&error.to_string());
+        self.publish_state();
+        PassReport { failed: Some(error), ..PassReport::default() }
+    }
+}

@@ -1,0 +1,97 @@
+//! Before and after the kernel is touched: ownership is written down, results are taken in.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+use lvs_plan::outcome;
+use lvs_plan::step::{Applied, Step, StepError};
+use lvs_plan::{DestinationKey, Programming, ServiceKey};
+use tracing::{debug, warn};
+
+use super::Driver;
+use super::decide::{self, Decided};
+use crate::kernel::Kernel;
+use crate::ledger::LedgerError;
+
+impl<K: Kernel> Driver<K> {
+    /// Ownership is written down before the kernel is touched, so that a crash in between leaves an intent and
+    /// never a rule without an owner.
+    pub(super) fn write_ledger(&mut self, decided: &Decided) -> Result<(), LedgerError> {
+        for (key, origin) in &decided.claims {
+            self.ledger.record_intent(*key, origin.clone());
+        }
+        for key in &decided.forgotten {
+            self.ledger.forget(key);
+        }
+        for vip in &decided.vips.forgotten {
+            self.ledger.forget_vip(*vip);
+        }
+        for step in decided.plan.steps() {
+            if let Step::BindVip { vip, link } = step {
+                self.ledger.set_vip(*vip, link);
+            }
+        }
+        self.ledger.save()
+    }
+
+    /// Takes in what came of the steps about services.
+    pub(super) fn settle(
+        &mut self,
+        keys: &BTreeSet<ServiceKey>,
+        applied: &Applied,
+        off_segment: &BTreeMap<ServiceKey, BTreeMap<DestinationKey, String>>,
+        now: Instant,
+    ) {
+        let all_near = BTreeMap::new();
+        let mut failed: BTreeSet<ServiceKey> = BTreeSet::new();
+        let mut lost = 0;
+        for (step, result) in applied.results() {
+            let Some(key) = step.service() else { continue };
+            match (step, result) {
+                (Step::DelService { .. }, Ok(())) => self.ledger.forget(key),
+                (_, Ok(())) => {}
+                (_, Err(error)) => {
+                    debug!(%step, %error, "failed");
+                    failed.insert(*key);
+                    if matches!(error, StepError::Unknown(_)) {
+                        lost += 1;
+                    } else if matches!(step, Step::NewService { .. }) && !self.ledger.is_confirmed(key) {
+                        // The kernel did not make it: who makes it now is somebody else.
+                        self.ledger.forget(key);
+                    }
+                }
+            }
+        }
+        if lost > 0 {
+            warn!(steps = lost, "answers of the kernel were lost; reading the whole table again");
+            self.full_due = true;
+        }
+        for key in keys {
+            let desired = self.inventory.desired(key);
+            self.table_size.set(*key, desired.map(|desired| desired.destinations.len()));
+            let works = if desired.is_none() {
+                self.outcomes.remove(key);
+                !failed.contains(key)
+            } else if self.outcomes.get(key).is_some_and(|outcome| decide::is_refusal(&outcome.programming)) {
+                // A refusal was decided before the kernel was asked; it stands.
+                false
+            } else {
+                let off_segment = off_segment.get(key).unwrap_or(&all_near);
+                let outcome = outcome::of_service(key, applied).with_off_segment(off_segment);
+                let works = outcome.programming == Programming::Programmed;
+                // With a real server out of reach the service itself is there all the same.
+                if works || matches!(outcome.programming, Programming::NoRoute(_)) {
+                    self.ledger.confirm(key);
+                }
+                self.outcomes.insert(*key, outcome);
+                works
+            };
+            if works {
+                self.retries.settled(key);
+            } else {
+                self.retries.failed(*key, now);
+            }
+        }
+        self.backlog.services.clear();
+    }
+}
