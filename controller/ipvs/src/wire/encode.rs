@@ -8,9 +8,8 @@ use neli::{
         genl::CtrlCmd,
         nl::{GenlId, NlmF},
     },
-    genl::{AttrTypeBuilder, GenlmsghdrBuilder, Nlattr, NlattrBuilder},
+    genl::{AttrType, AttrTypeBuilder, Genlmsghdr, GenlmsghdrBuilder},
     nl::{NlPayload, NlmsghdrBuilder},
-    types::{Buffer, GenlBuffer},
 };
 
 use super::{
@@ -75,17 +74,37 @@ pub(crate) fn family(out: &mut Vec<u8>, sequence: u32, flags: NlmF, family: &str
     message(out, header, CtrlCmd::Getfamily.into(), |out| name(out, ctrl::FAMILY_NAME, family));
 }
 
-/// The attributes of one level.
-type Attributes = GenlBuffer<u16, Buffer>;
+/// Whole messages, and the one that is being written.
+type Out = Cursor<Vec<u8>>;
+
+/// An attribute, laid out as neli's `Nlattr`. That one can only be built around a buffer of its own, which takes
+/// longer than all the rest of a message.
+#[derive(Debug, Size, ToBytes)]
+#[neli(padding)]
+struct Attribute<V> {
+    length: u16,
+    kind: AttrType<u16>,
+    value: V,
+}
+
+impl<V: Size + ToBytes> Attribute<V> {
+    /// No value is longer than a name, so its length fits 16 bits.
+    fn new(attr: Attr, nested: bool, value: V) -> Self {
+        let kind = AttrTypeBuilder::default().nla_type(attr.number).nla_nested(nested).build();
+        let mut attribute = Self { length: 0, kind: kind.expect("the type is set"), value };
+        attribute.length = attribute.unpadded_size() as u16;
+        attribute
+    }
+}
 
 /// `out` holds whole messages, so this one starts at a multiple of 4, as neli's padding wants it.
-fn message(out: &mut Vec<u8>, header: Header, command: u8, body: impl FnOnce(&mut Attributes)) {
-    let mut attributes = Attributes::new();
-    body(&mut attributes);
-    let payload = GenlmsghdrBuilder::default()
+fn message(out: &mut Vec<u8>, header: Header, command: u8, attributes: impl FnOnce(&mut Out)) {
+    let start = out.len() as u64;
+    let mut cursor = Out::new(std::mem::take(out));
+    cursor.set_position(start);
+    let payload: Genlmsghdr<u8, u16> = GenlmsghdrBuilder::default()
         .cmd(command)
         .version(attrs::FAMILY_VERSION)
-        .attrs(attributes)
         .build()
         .expect("command and version are set");
     // The sender's port stays 0: the kernel fills it in.
@@ -96,39 +115,48 @@ fn message(out: &mut Vec<u8>, header: Header, command: u8, body: impl FnOnce(&mu
         .nl_payload(NlPayload::Payload(payload))
         .build()
         .expect("type, flags and payload are set");
-    let end = out.len() as u64;
-    let mut cursor = Cursor::new(std::mem::take(out));
-    cursor.set_position(end);
-    message.to_bytes(&mut cursor).expect("memory takes every message");
+    write(&mut cursor, &message);
+    attributes(&mut cursor);
+    let length = cursor.position() - start;
+    write_at(&mut cursor, start, &(length as u32));
     *out = cursor.into_inner();
 }
 
-fn put(out: &mut Attributes, attr: Attr, value: impl Size + ToBytes) {
-    out.push(attribute(attr, false, value));
+fn put(out: &mut Out, attr: Attr, value: impl Size + ToBytes) {
+    write(out, &Attribute::new(attr, false, value));
 }
 
-fn nest(out: &mut Attributes, attr: Attr, body: impl FnOnce(&mut Attributes)) {
-    let mut inner = Attributes::new();
-    body(&mut inner);
-    out.push(attribute(attr, true, inner));
+/// No nest holds more than a few dozen attributes, so its length fits 16 bits.
+fn nest(out: &mut Out, attr: Attr, attributes: impl FnOnce(&mut Out)) {
+    let start = out.position();
+    write(out, &Attribute::new(attr, true, ()));
+    attributes(out);
+    let length = out.position() - start;
+    write_at(out, start, &(length as u16));
 }
 
-/// No value is longer than a name, and no nest longer than a few dozen attributes, so a length fits 16 bits.
-fn attribute(attr: Attr, nested: bool, value: impl Size + ToBytes) -> Nlattr<u16, Buffer> {
-    let kind =
-        AttrTypeBuilder::default().nla_type(attr.number).nla_nested(nested).build().expect("the type is set");
-    NlattrBuilder::default().nla_type(kind).nla_payload(value).build().expect("type and payload are set")
+fn write(out: &mut Out, value: &impl ToBytes) {
+    value.to_bytes(out).expect("memory takes every value");
+}
+
+/// A length, once it is known: netlink's headers begin with it.
+fn write_at(out: &mut Out, start: u64, length: &impl ToBytes) {
+    let end = out.position();
+    out.set_position(start);
+    write(out, length);
+    out.set_position(end);
 }
 
 /// A name with its NUL. One that is too long is cut where the kernel still sees that it is, and refuses it.
-fn name(out: &mut Attributes, attr: Attr, name: &str) {
-    let mut bytes = name.as_bytes()[..name.len().min(attrs::NAME_MAX + 1)].to_vec();
-    bytes.push(0);
-    put(out, attr, &bytes[..]);
+fn name(out: &mut Out, attr: Attr, name: &str) {
+    let length = name.len().min(attrs::NAME_MAX + 1);
+    let mut bytes = [0; attrs::NAME_MAX + 2];
+    bytes[..length].copy_from_slice(&name.as_bytes()[..length]);
+    put(out, attr, &bytes[..=length]);
 }
 
 /// `union nf_inet_addr`: 16 bytes, of which an IPv4 address takes the first four.
-fn address(out: &mut Attributes, attr: Attr, address: IpAddr) {
+fn address(out: &mut Out, attr: Attr, address: IpAddr) {
     let mut bytes = [0; 16];
     match address {
         IpAddr::V4(v4) => bytes[..4].copy_from_slice(&v4.octets()),
@@ -144,11 +172,11 @@ fn family_number(family: Family) -> u16 {
     }
 }
 
-fn service_key(out: &mut Attributes, key: &ServiceKey) {
+fn service_key(out: &mut Out, key: &ServiceKey) {
     nest(out, top::SERVICE, |out| service_key_attrs(out, key));
 }
 
-fn service_key_attrs(out: &mut Attributes, key: &ServiceKey) {
+fn service_key_attrs(out: &mut Out, key: &ServiceKey) {
     put(out, svc::AF, family_number(key.family()));
     match key {
         ServiceKey::Address { address: vip, protocol, port } => {
@@ -171,7 +199,7 @@ fn protocol_number(protocol: Protocol) -> u16 {
 
 /// The kernel wants scheduler, flags, timeout and netmask each time (`ip_vs_genl_parse_service`). An engine
 /// that is not named is taken away.
-fn full_service(out: &mut Attributes, service: &Service) {
+fn full_service(out: &mut Out, service: &Service) {
     let Service { key, settings } = service;
     nest(out, top::SERVICE, |out| {
         service_key_attrs(out, key);
@@ -202,13 +230,13 @@ fn full_service(out: &mut Attributes, service: &Service) {
 }
 
 /// The address family is named in deletions too: without it the kernel takes the service's.
-fn destination_attrs(out: &mut Attributes, key: &DestinationKey) {
+fn destination_attrs(out: &mut Out, key: &DestinationKey) {
     put(out, dest::ADDR_FAMILY, family_number(Family::of(key.address)));
     address(out, dest::ADDR, key.address);
     put(out, dest::PORT, key.port.to_be_bytes());
 }
 
-fn full_destination(out: &mut Attributes, destination: &Destination) {
+fn full_destination(out: &mut Out, destination: &Destination) {
     let Destination { key, settings } = destination;
     let (method, tunnel) = match settings.forwarding {
         Forwarding::Masquerade => (forwarding::MASQ, None),
@@ -250,7 +278,7 @@ fn tunnel_flags(checksum: TunnelChecksum) -> u16 {
     }
 }
 
-fn timeouts(out: &mut Attributes, timeouts: &Timeouts) {
+fn timeouts(out: &mut Out, timeouts: &Timeouts) {
     let Timeouts { tcp_seconds, tcp_fin_seconds, udp_seconds } = *timeouts;
     for (attr, seconds) in [
         (top::TIMEOUT_TCP, tcp_seconds),
@@ -270,7 +298,7 @@ fn daemon_state(role: Role) -> u32 {
     }
 }
 
-fn full_daemon(out: &mut Attributes, daemon: &Daemon) {
+fn full_daemon(out: &mut Out, daemon: &Daemon) {
     let Daemon { role, interface, sync_id, max_payload, group, port, ttl } = daemon;
     nest(out, top::DAEMON, |out| {
         put(out, daemon::STATE, daemon_state(*role));

@@ -11,6 +11,7 @@ mod copy;
 mod errors;
 mod host;
 mod matrix;
+mod overflow;
 mod settings;
 mod traffic;
 
