@@ -1,6 +1,7 @@
 //! `run`: puts the parts together. The source, the HTTP server and the status writer share one async thread; the
 //! driver has its own, because its calls to the kernel block.
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::sync::mpsc::{self, Sender};
 use std::thread;
@@ -9,17 +10,20 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use futures::StreamExt as _;
 use lvs_net::{Event, Net, identity};
+use lvs_plan::ServiceKey;
+use lvs_plan::diff::Claim;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
-use crate::api::Stop;
+use crate::api::{Previous, Stop};
 use crate::args::{Node, Run};
 use crate::board::Board;
 use crate::chain::chain;
 use crate::driver_thread::{self, Trigger};
 use crate::kernel::linux::LinuxKernel;
+use crate::kernel::{Kernel, Table};
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::source::Update;
@@ -80,7 +84,14 @@ pub fn check_capabilities() -> Result<()> {
 pub fn open_ledger(node: &Node) -> Result<Ledger> {
     let boot = identity::boot_id().context("cannot tell this boot from others")?;
     let namespace = identity::network_namespace().context("cannot tell the network namespace")?;
-    Ok(Ledger::open(&node.state_dir, &boot, namespace)?)
+    let ledger = Ledger::open(&node.state_dir, &boot, namespace)?;
+    if ledger.previous_count() > 0 {
+        info!(
+            services = ledger.previous_count(),
+            "the ledger is of another boot or network namespace: nothing in this kernel is ours by it"
+        );
+    }
+    Ok(ledger)
 }
 
 async fn serve(args: Run, ledger: Ledger) -> Result<Stop> {
@@ -95,14 +106,13 @@ async fn serve(args: Run, ledger: Ledger) -> Result<Stop> {
     let (triggers, inbox) = mpsc::channel();
     let net = Net::connect().context("cannot open an rtnetlink socket")?;
     let network = tokio::spawn(watch_network(net.clone(), triggers.clone()));
-    let mut source = spawn_source(&args.node, &ledger, &board, triggers.clone());
-
-    let kernel = LinuxKernel::new(
+    let mut kernel = LinuxKernel::new(
         tokio::runtime::Handle::current(),
         net,
         args.node.vip_interface.clone(),
         triggers.clone(),
     );
+    let mut source = spawn_source(&args.node, &board, triggers.clone(), || in_force(&mut kernel, &ledger));
     let driver = Driver::new(kernel, ledger, board, metrics, Instant::now());
     let resync = Duration::from_secs(args.resync_seconds);
     let (alive, driver_ended) = oneshot::channel::<()>();
@@ -174,8 +184,25 @@ impl Source {
     }
 }
 
-/// Starts the source; what it delivers becomes triggers.
-fn spawn_source(node: &Node, ledger: &Ledger, board: &Board, triggers: Sender<Trigger>) -> Source {
+/// What the ledger names, and what stands in the kernel for it.
+fn in_force(kernel: &mut impl Kernel, ledger: &Ledger) -> Previous {
+    let ours = ledger.services().filter(|key| ledger.claim(key) == Claim::Confirmed);
+    let keys: BTreeSet<ServiceKey> = ours.collect();
+    let table = if keys.is_empty() { Table::new() } else { kernel.services(&keys).unwrap_or_default() };
+    let destinations = table.values().flat_map(|service| service.destinations.keys());
+    Previous {
+        virtual_services: ledger.objects(),
+        destinations: destinations.map(|destination| destination.address).collect(),
+    }
+}
+
+/// Starts the source; what it delivers becomes triggers. An API server's lists are compared with what is in force.
+fn spawn_source(
+    node: &Node,
+    board: &Board,
+    triggers: Sender<Trigger>,
+    in_force: impl FnOnce() -> Previous,
+) -> Source {
     let (sink, mut updates) = tokio::sync::mpsc::channel::<Update>(UPDATES);
     let (alive, ended) = oneshot::channel();
     let mut source = Source { api: None, tasks: Vec::new(), ended };
@@ -184,7 +211,7 @@ fn spawn_source(node: &Node, ledger: &Ledger, board: &Board, triggers: Sender<Tr
             source.tasks.push(tokio::spawn(manifests::run(directory.clone(), sink)));
             source.tasks.push(tokio::spawn(board.clone().discard_changes()));
         }
-        None => source.api = Some(api::spawn(node, ledger.objects(), board.clone(), sink, triggers.clone())),
+        None => source.api = Some(api::spawn(node, in_force(), board.clone(), sink, triggers.clone())),
     }
     source.tasks.push(tokio::spawn(async move {
         let _alive = alive;

@@ -43,12 +43,14 @@ mod store;
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::env;
+use std::net::IpAddr;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use kube::Api;
 use kube::api::ListParams;
 use lvs_crds::{RealServer, VirtualService};
+use lvs_plan::diff::Role;
 use lvs_plan::{Change, ObjectKey};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -109,11 +111,26 @@ pub async fn withdraw(node: &Node) {
     }
 }
 
+/// What is in force since before the start.
+#[derive(Clone, Debug, Default)]
+pub struct Previous {
+    /// The virtual services whose rules the ledger names.
+    pub virtual_services: BTreeSet<ObjectKey>,
+    /// The addresses of their destinations in the kernel; empty if that could not be read.
+    pub destinations: BTreeSet<IpAddr>,
+}
+
+impl Previous {
+    fn rules_in_force(&self) -> bool {
+        !self.virtual_services.is_empty()
+    }
+}
+
 /// Delivers the objects of the API server to `sink`, then every change, and keeps their status, until the task is
-/// aborted. `previous`: the virtual services whose rules the ledger names.
+/// aborted.
 pub fn spawn(
     node: &Node,
-    previous: BTreeSet<ObjectKey>,
+    previous: Previous,
     board: Board,
     sink: mpsc::Sender<Update>,
     triggers: std::sync::mpsc::Sender<Trigger>,
@@ -127,7 +144,7 @@ pub fn spawn(
 }
 
 struct Parts {
-    previous: BTreeSet<ObjectKey>,
+    previous: Previous,
     board: Board,
     sink: mpsc::Sender<Update>,
     triggers: std::sync::mpsc::Sender<Trigger>,
@@ -141,12 +158,12 @@ async fn run(node: Node, parts: Parts, connections: watch::Sender<Option<Connect
     let (known, directors) =
         watch::channel(Directors { me: me.clone(), ready: false, published: false, others: None });
     let (leases_say, contact) = watch::channel(Contact::default());
-    let rules_in_force = !previous.is_empty();
+    let rules_in_force = previous.rules_in_force();
     let statuses = Statuses::default();
     let (queue, mut recorder) = events::queue(board.clone());
     let mut leases = Leases::new(board.clone(), triggers, known, leases_say, rules_in_force);
     let mut writer = Writer::new(board, statuses.clone(), directors, queue);
-    let mut source = Source::new(previous, statuses, sink, contact);
+    let mut source = Source::new(me.clone(), previous, statuses, sink, contact);
 
     let connection = connections.subscribe();
     let belongings = async {
@@ -202,17 +219,33 @@ fn env_name(variable: &str) -> Option<String> {
     env::var(variable).ok().filter(|name| !name.is_empty())
 }
 
-/// One look at the objects, for commands that do not stay.
+/// One look at the API server.
+#[derive(Debug)]
+pub struct Glance {
+    /// The objects.
+    pub update: Update,
+    /// Whether this Director would hold VIPs; in words for people why that is not known, if the Leases cannot be read.
+    pub role: Result<Role, String>,
+}
+
+/// One look at the objects and at the other Directors, for commands that do not stay. `rules_in_force`: whether the
+/// ledger names any.
 ///
 /// # Errors
-/// If the API server cannot be reached, refuses, or has objects that cannot be understood.
-pub async fn read_once(node: &Node) -> Result<Update> {
+/// If the API server cannot be reached or refuses the objects.
+pub async fn read_once(node: &Node, rules_in_force: bool) -> Result<Glance> {
     let connection = connect(node).await?;
+    let identity = identity(node, &connection);
+    let role = lease::role_at_a_glance(connection.client.clone(), &identity, rules_in_force).await;
+    let role = role.map_err(|error| {
+        let doing = format!("read the Leases of the Directors in namespace {}", identity.namespace);
+        explain(&error, &doing, &connection.address)
+    });
     let mut changes = Vec::new();
     list::<VirtualService>(&connection, &mut changes).await?;
     list::<RealServer>(&connection, &mut changes).await?;
     let state = SourceState { complete: true, up_to_date: true, ..SourceState::default() };
-    Ok(Update { changes, state })
+    Ok(Glance { update: Update { changes, state }, role })
 }
 
 async fn list<K: Watched>(connection: &Connection, changes: &mut Vec<Change>) -> Result<()> {
@@ -224,12 +257,7 @@ async fn list<K: Watched>(connection: &Connection, changes: &mut Vec<Change>) ->
             anyhow::anyhow!("{}", explain(&error, &doing, &connection.address))
         })?;
         for object in page.items {
-            let observed = observe(object);
-            if let Some(words) = observed.malformed {
-                let key = observed.object.key;
-                bail!("{} {key} does not fit the API of this version: {words}", key.kind.as_str());
-            }
-            changes.push(Change::Upsert(observed.object));
+            changes.push(Change::Upsert(observe(object).object));
         }
         params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
         if params.continue_token.is_none() {

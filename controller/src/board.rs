@@ -50,6 +50,17 @@ pub struct Entry {
     pub verdict: Verdict,
 }
 
+/// A condition that does not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failing {
+    /// Its type.
+    pub type_: &'static str,
+    /// Why it does not hold.
+    pub reason: Reason,
+    /// The generation of the object that it is about.
+    pub generation: i64,
+}
+
 /// Something that happened once: a transition, never a state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transition {
@@ -65,6 +76,8 @@ pub struct Transition {
     pub action: &'static str,
     /// A sentence.
     pub note: String,
+    /// The condition that says the same for as long as it lasts; none for what was done and is over.
+    pub condition: Option<Failing>,
 }
 
 /// Transitions that wait to be recorded: more are not kept, the oldest go first.

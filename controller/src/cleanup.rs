@@ -5,6 +5,8 @@ use std::sync::mpsc;
 
 use anyhow::{Context as _, Result, bail};
 use lvs_net::Net;
+use lvs_plan::ServiceKey;
+use lvs_plan::diff::Claim;
 use lvs_plan::step::{Plan, Step};
 
 use crate::agent::{check_capabilities, open_ledger};
@@ -31,7 +33,13 @@ pub fn run(node: &Node) -> Result<ExitCode> {
     let net = runtime.block_on(async { Net::connect() }).context("cannot open an rtnetlink socket")?;
     let (triggers, _inbox) = mpsc::channel();
     let mut kernel = LinuxKernel::new(runtime.handle().clone(), net, None, triggers);
-    let plan = plan(&mut kernel, &ledger)?;
+    let Removal { plan, left } = plan(&mut kernel, &ledger)?;
+    for key in left {
+        eprintln!(
+            "left alone: {key}: the agent was about to make it when it was stopped, so it may be somebody else's; if it \
+             is not, remove it by hand (ipvsadm -D)"
+        );
+    }
     let results = kernel.apply(&plan);
     let applied = plan.applied(results);
     let mut failed = 0;
@@ -69,26 +77,39 @@ pub fn run(node: &Node) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn plan(kernel: &mut impl Kernel, ledger: &Ledger) -> Result<Plan> {
+/// What is to be done.
+struct Removal {
+    plan: Plan,
+    /// Services of which it is not known whether we made them.
+    left: Vec<ServiceKey>,
+}
+
+fn plan(kernel: &mut impl Kernel, ledger: &Ledger) -> Result<Removal> {
     let keys = ledger.services().collect();
-    let services = kernel.services(&keys)?;
-    let mut steps: Vec<Step> = services.into_keys().map(|key| Step::DelService { key }).collect();
+    let (ours, left): (Vec<ServiceKey>, Vec<ServiceKey>) =
+        kernel.services(&keys)?.into_keys().partition(|key| ledger.claim(key) == Claim::Confirmed);
+    let mut steps: Vec<Step> = ours.into_iter().map(|key| Step::DelService { key }).collect();
     for bound in kernel.addresses()? {
         if is_ours(&bound, ledger, kernel.marks_addresses()) {
             steps.push(Step::UnbindVip { vip: bound.address, link: bound.link });
         }
     }
-    Ok(Plan::new(steps))
+    Ok(Removal { plan: Plan::new(steps), left })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::net::IpAddr;
     use std::sync::Arc;
+
+    use lvs_plan::service::Family;
+    use lvs_plan::{Kind, ObjectKey, Service, ServiceSettings};
 
     use super::*;
     use crate::kernel::HostAddress;
     use crate::kernel::fake::FakeKernel;
+    use crate::ledger::Origin;
 
     #[test]
     fn an_address_without_our_mark_stays_although_the_ledger_names_its_vip() {
@@ -102,7 +123,29 @@ mod tests {
         let mut ledger = Ledger::in_memory();
         ledger.set_vip(ours, &link);
         ledger.set_vip(foreign, &link);
-        let plan = plan(&mut kernel, &ledger).unwrap();
-        assert_eq!(plan.steps(), [Step::UnbindVip { vip: ours, link }]);
+        let removal = plan(&mut kernel, &ledger).unwrap();
+        assert_eq!(removal.plan.steps(), [Step::UnbindVip { vip: ours, link }]);
+    }
+    #[test]
+    fn a_service_that_the_agent_may_not_have_made_stays_and_is_named() {
+        let key = |port| ServiceKey::FirewallMark { mark: port, family: Family::IPv4 };
+        let settings = ServiceSettings {
+            scheduler: "rr".into(),
+            one_packet: false,
+            scheduler_flags: 0,
+            persistence: None,
+        };
+        let service = Service { settings, destinations: BTreeMap::new() };
+        let mut kernel = FakeKernel::new();
+        kernel.table = [1, 2, 9].map(|mark| (key(mark), service.clone())).into();
+        let mut ledger = Ledger::in_memory();
+        let object = ObjectKey::new(Kind::VirtualService, "default", "web");
+        for mark in [1, 2, 3] {
+            ledger.record_intent(key(mark), Origin { object: object.clone(), file: None });
+        }
+        ledger.confirm(&key(1));
+        let removal = plan(&mut kernel, &ledger).unwrap();
+        assert_eq!(removal.plan.steps(), [Step::DelService { key: key(1) }]);
+        assert_eq!(removal.left, [key(2)]);
     }
 }

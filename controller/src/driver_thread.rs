@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use lvs_plan::diff::{Probe, Role};
+use lvs_plan::diff::{Holder, Probe, Role};
 
 use crate::kernel::Kernel;
 use crate::source::Update;
@@ -12,8 +12,8 @@ use crate::sync::{Driver, NetworkChange, Scope};
 
 /// Triggers that come within this time share a pass.
 const COALESCE: Duration = Duration::from_millis(50);
-/// How often a part of the table is checked for drift.
-const ROLLING: Duration = Duration::from_secs(1);
+/// A look for drift that is due so shortly before a resync becomes the resync.
+const NEARLY_RESYNC: Duration = Duration::from_secs(2);
 
 /// What wakes the driver.
 #[derive(Debug)]
@@ -24,6 +24,10 @@ pub enum Trigger {
     Network(NetworkChange),
     /// The network answered who holds some VIPs.
     Probed(Vec<(IpAddr, Probe)>),
+    /// Another station claimed a VIP that this Director holds.
+    Claimed(IpAddr, [u8; 6]),
+    /// It was found out who claims a VIP that this Director holds.
+    Identified(IpAddr, Holder),
     /// It was decided whether this Director may hold VIPs.
     Role(Role),
     /// End the thread; rules and VIPs stay.
@@ -33,7 +37,7 @@ pub enum Trigger {
 /// Runs the driver until it is told to stop, or nobody is left to tell it anything.
 pub fn run<K: Kernel>(mut driver: Driver<K>, triggers: &Receiver<Trigger>, resync: Duration) {
     let mut next_resync = Instant::now();
-    let mut next_rolling = Instant::now() + ROLLING;
+    let mut next_rolling = next_resync;
     loop {
         let now = Instant::now();
         let mut wake = next_resync.min(next_rolling);
@@ -61,16 +65,18 @@ pub fn run<K: Kernel>(mut driver: Driver<K>, triggers: &Receiver<Trigger>, resyn
         if woken || driver.wants_pass(now) {
             scope = Some(Scope::Changes);
         }
-        if now >= next_rolling {
-            next_rolling = now + ROLLING;
-            scope = Some(Scope::Rolling);
-        }
-        if now >= next_resync {
+        let resync_due = next_resync.saturating_duration_since(now);
+        if resync_due.is_zero() || (now >= next_rolling && resync_due < NEARLY_RESYNC.min(resync / 2)) {
             next_resync = now + resync;
             scope = Some(Scope::Full);
+        } else if now >= next_rolling {
+            scope = Some(Scope::Rolling);
         }
         if let Some(scope) = scope {
             driver.pass(scope, now);
+            if scope > Scope::Changes {
+                next_rolling = now + driver.check_pause();
+            }
         }
         driver.announce(Instant::now());
     }
@@ -82,6 +88,8 @@ fn take_in<K: Kernel>(driver: &mut Driver<K>, trigger: Trigger) -> bool {
         Trigger::Update(update) => driver.ingest(update),
         Trigger::Network(change) => driver.network_changed(change, Instant::now()),
         Trigger::Probed(answers) => driver.probed(answers, Instant::now()),
+        Trigger::Claimed(vip, mac) => driver.claimed(vip, mac, Instant::now()),
+        Trigger::Identified(vip, holder) => driver.identified(vip, holder),
         Trigger::Role(role) => driver.set_role(role),
         Trigger::Stop => return false,
     }

@@ -11,6 +11,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use lvs_net::announce::Announced;
+use lvs_net::preflight::Finding;
 use lvs_plan::step::{Plan, StepError};
 use lvs_plan::{Service, ServiceKey};
 
@@ -92,8 +93,31 @@ pub trait Kernel {
     /// The index of a link that is there and up.
     fn link_index(&mut self, link: &str) -> Option<u32>;
 
-    /// Starts to ask on a link who holds these VIPs. The answer comes as a trigger.
-    fn start_probe(&mut self, link: &str, vips: &[IpAddr]);
+    /// The link that the administrator named for VIPs.
+    fn named_link(&self) -> Option<Arc<str>>;
+
+    /// Why nobody hears what a link sends, in words for people; `None` if all is well.
+    fn silent(&self, link: &str) -> Option<String>;
+
+    /// An Ethernet address of this host, always the same one: it tells this host from its neighbours.
+    fn station(&self) -> [u8; 6];
+
+    /// Starts to ask on a link who holds these VIPs. The answer comes as a trigger. These are the real servers that
+    /// a holder may turn out to be.
+    fn start_probe(&mut self, link: &str, vips: &[IpAddr], real_servers: &[IpAddr]);
+
+    /// Starts to find out whether the station that claims a VIP of ours is one of these real servers. The answer
+    /// comes as a trigger.
+    fn identify(&mut self, claimed: Announced, mac: [u8; 6], real_servers: &[IpAddr]);
+
+    /// These VIPs are held, with the index of their link: from now on claims of them by others come as triggers.
+    fn listen(&mut self, held: &BTreeMap<IpAddr, u32>);
+
+    /// Asks once who else holds these VIPs of ours. An answer comes as a claim.
+    fn ask(&mut self, vips: &[Announced]);
+
+    /// What on a link keeps clients from reaching IPv4 VIPs there.
+    fn preflight(&mut self, link: &str) -> Vec<Finding>;
 
     /// Tells the neighbours that these VIPs are here (gratuitous ARP, unsolicited neighbour advertisement).
     fn announce(&mut self, vips: &[Announced]);

@@ -5,18 +5,21 @@
 //! boot and the network namespace in which they were made; in any other the kernel's table began empty, so they
 //! say nothing about it.
 //!
-//! What [`Ledger::save`] could not write is taken back: in memory nothing is ours that the disk does not know.
+//! What [`Ledger::save`] could not write is taken back: in memory nothing is ours that the disk does not know. Only that
+//! the kernel has a service of ours stays known, and is written when that works again: an intent on disk is enough to
+//! find it by.
 
 mod memory;
 mod record;
 mod store;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use lvs_plan::diff::Claim;
 use lvs_plan::{ObjectKey, ServiceKey};
 
 use crate::chain::chain;
@@ -122,7 +125,7 @@ pub struct Ledger {
     /// Records that no save has written yet, with the way back.
     pending: Vec<(Record, Undo)>,
     problem: Option<LedgerError>,
-    previous: BTreeMap<ServiceKey, Entry>,
+    previous: usize,
 }
 
 impl Ledger {
@@ -153,13 +156,7 @@ impl Ledger {
 
     /// An empty ledger that is nowhere on disk.
     pub fn in_memory() -> Self {
-        Self {
-            memory: Memory::default(),
-            store: None,
-            pending: Vec::new(),
-            problem: None,
-            previous: BTreeMap::new(),
-        }
+        Self { memory: Memory::default(), store: None, pending: Vec::new(), problem: None, previous: 0 }
     }
 
     /// Whether ownership can be told and written down: if not, nothing may be added or removed.
@@ -172,44 +169,33 @@ impl Ledger {
         self.problem.as_ref().map(|problem| chain(problem))
     }
 
-    /// Whether the service is ours: made by us or about to be, or adopted.
-    pub fn is_ours(&self, key: &ServiceKey) -> bool {
-        self.memory.services.contains_key(key)
+    /// What the ledger says of a service.
+    pub fn claim(&self, key: &ServiceKey) -> Claim {
+        match self.entry(key) {
+            None => Claim::None,
+            Some(Entry { confirmed: false, .. }) => Claim::Intent,
+            Some(Entry { confirmed: true, .. }) => Claim::Confirmed,
+        }
     }
 
-    /// What is known of a service of ours.
+    /// What is known of a service that is ours or about to be.
     pub fn entry(&self, key: &ServiceKey) -> Option<&Entry> {
         self.memory.services.get(key)
     }
 
-    /// Whether the kernel was seen to have the service.
-    pub fn is_confirmed(&self, key: &ServiceKey) -> bool {
-        self.entry(key).is_some_and(|entry| entry.confirmed)
-    }
-
-    /// Who asked for a service of ours.
+    /// Who asked for such a service.
     pub fn origin(&self, key: &ServiceKey) -> Option<&Origin> {
         self.entry(key).map(|entry| &entry.origin)
     }
 
-    /// All services of ours.
+    /// All services that are ours or were about to be.
     pub fn services(&self) -> impl Iterator<Item = ServiceKey> {
         self.memory.services.keys().copied()
     }
 
-    /// How many services are ours.
-    pub fn service_count(&self) -> usize {
-        self.memory.services.len()
-    }
-
-    /// The objects that services of ours come from.
+    /// The objects that these services come from.
     pub fn objects(&self) -> BTreeSet<ObjectKey> {
         self.memory.services.values().map(|entry| entry.origin.object.clone()).collect()
-    }
-
-    /// The manifest files that services of ours come from.
-    pub fn files(&self) -> BTreeSet<Arc<str>> {
-        self.memory.services.values().filter_map(|entry| entry.origin.file.clone()).collect()
     }
 
     /// The VIPs that we bound.
@@ -222,9 +208,10 @@ impl Ledger {
         self.memory.vips.get(&vip).cloned()
     }
 
-    /// What was ours before a reboot or in another network namespace. It says nothing about today's kernel.
-    pub fn previous(&self) -> &BTreeMap<ServiceKey, Entry> {
-        &self.previous
+    /// How many services were ours before a reboot or in another network namespace. They say nothing about today's
+    /// kernel.
+    pub fn previous_count(&self) -> usize {
+        self.previous
     }
 
     /// The service is about to be made by us, or is adopted, for this origin.
@@ -251,7 +238,7 @@ impl Ledger {
 
     /// The service is gone, or was never made.
     pub fn forget(&mut self, key: &ServiceKey) {
-        if self.is_ours(key) {
+        if self.entry(key).is_some() {
             self.change(Record::forget(*key));
         }
     }
@@ -286,9 +273,11 @@ impl Ledger {
             Some(LedgerError::Corrupt { .. } | LedgerError::Version { .. } | LedgerError::Read { .. })
         ) {
             // Not ours to overwrite. What was recorded meanwhile rests on nothing.
-            let nothing_lost = self.pending.is_empty();
-            self.take_back();
+            let nothing_lost =
+                self.pending.iter().all(|(record, _)| matches!(record, Record::Confirm { .. }));
+            let confirmed = self.take_back();
             self.load();
+            self.confirm_again(&confirmed);
             return match &self.problem {
                 Some(problem) if !nothing_lost => Err(problem.again()),
                 _ => Ok(()),
@@ -301,7 +290,7 @@ impl Ledger {
         if self.pending.is_empty() && self.problem.is_none() {
             return Ok(());
         }
-        let nothing_lost = self.pending.is_empty();
+        let nothing_lost = self.pending.iter().all(|(record, _)| matches!(record, Record::Confirm { .. }));
         match store.append(&self.memory, self.pending.iter().map(|(record, _)| record)) {
             Ok(()) => {
                 self.pending.clear();
@@ -309,7 +298,8 @@ impl Ledger {
                 Ok(())
             }
             Err(error) => {
-                self.take_back();
+                let confirmed = self.take_back();
+                self.confirm_again(&confirmed);
                 let again = error.again();
                 self.problem = Some(error);
                 if nothing_lost { Ok(()) } else { Err(again) }
@@ -325,9 +315,22 @@ impl Ledger {
         }
     }
 
-    fn take_back(&mut self) {
-        while let Some((_, undo)) = self.pending.pop() {
+    /// Takes back what is not on disk, and says which services the kernel was seen to have.
+    fn take_back(&mut self) -> Vec<ServiceKey> {
+        let mut confirmed = Vec::new();
+        while let Some((record, undo)) = self.pending.pop() {
             self.memory.undo(undo);
+            if let Record::Confirm { service } = record {
+                confirmed.push(service.into());
+            }
+        }
+        confirmed
+    }
+
+    /// Those of them that are on disk as intents.
+    fn confirm_again(&mut self, services: &[ServiceKey]) {
+        for key in services {
+            self.confirm(key);
         }
     }
 
@@ -366,5 +369,7 @@ impl LedgerError {
 }
 
 #[cfg(test)]
-#[path = "ledger/tests.rs"]
 mod tests;
+
+#[cfg(test)]
+mod property_tests;

@@ -10,6 +10,7 @@ pub mod args;
 pub mod board;
 mod chain;
 pub mod cleanup;
+pub mod crash_point;
 pub mod driver_thread;
 pub mod http;
 pub mod kernel;

@@ -10,6 +10,11 @@ use lvs_controller::{agent, cleanup, logging, plan_command, status_command};
 const USAGE: u8 = 64;
 
 fn main() -> ExitCode {
+    #[cfg(feature = "crash-points")]
+    if let Err(words) = lvs_controller::crash_point::arm() {
+        eprintln!("lvs-controller: {words}");
+        return ExitCode::from(USAGE);
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

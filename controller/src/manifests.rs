@@ -6,6 +6,7 @@
 mod directory;
 mod document;
 mod files;
+pub(crate) mod json;
 mod tree;
 mod typed;
 mod watch;

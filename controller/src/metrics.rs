@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -34,12 +35,25 @@ pub struct Metrics {
     services: Gauge<u64, AtomicU64>,
     destinations: Gauge<u64, AtomicU64>,
     vips_held: Gauge<u64, AtomicU64>,
+    vip_conflicts: Family<VipLabels, Gauge>,
+    preflight_findings: Family<FindingLabels, Gauge>,
     node: Arc<str>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct DriftLabels {
     kind: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct VipLabels {
+    vip: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FindingLabels {
+    link: String,
+    finding: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -91,6 +105,8 @@ impl Metrics {
             services: Gauge::default(),
             destinations: Gauge::default(),
             vips_held: Gauge::default(),
+            vip_conflicts: Family::default(),
+            preflight_findings: Family::default(),
             node: node.into(),
         }
     }
@@ -112,6 +128,23 @@ impl Metrics {
         self.services.set(services);
         self.destinations.set(destinations);
         self.vips_held.set(vips_held);
+    }
+
+    /// Another station answers for these VIPs now.
+    pub fn set_vip_conflicts(&self, vips: impl Iterator<Item = IpAddr>) {
+        self.vip_conflicts.clear();
+        for vip in vips {
+            self.vip_conflicts.get_or_create(&VipLabels { vip: vip.to_string() }).set(1);
+        }
+    }
+
+    /// This was found on these links now.
+    pub fn set_preflight_findings<'a>(&self, findings: impl Iterator<Item = (&'a str, &'static str)>) {
+        self.preflight_findings.clear();
+        for (link, finding) in findings {
+            let link = link.to_owned();
+            self.preflight_findings.get_or_create(&FindingLabels { link, finding }).set(1);
+        }
     }
 
     /// All metrics in the `OpenMetrics` text format.
@@ -154,6 +187,8 @@ impl Metrics {
             services,
             destinations,
             vips_held,
+            vip_conflicts,
+            preflight_findings,
             node,
         } = self;
         let mut registry = Registry::with_prefix("lvs");
@@ -169,6 +204,16 @@ impl Metrics {
         r.register("services", "IPVS services that should be in the kernel", services.clone());
         r.register("destinations", "IPVS destinations that should be in the kernel", destinations.clone());
         r.register("vips_held", "VIPs that this Director holds and announces", vips_held.clone());
+        r.register(
+            "vip_conflicts",
+            "1 for each VIP that another station answers for, whether it is bound here or not",
+            vip_conflicts.clone(),
+        );
+        r.register(
+            "preflight_findings",
+            "1 for each setting or missing route that keeps clients from VIPs on a link",
+            preflight_findings.clone(),
+        );
         let build: Family<BuildLabels, Gauge> = Family::default();
         build
             .get_or_create(&BuildLabels { version: env!("CARGO_PKG_VERSION"), node: node.to_string() })

@@ -6,13 +6,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use lvs_net::{Net, identity};
+use lvs_plan::Step;
+use lvs_plan::diff::Role;
 
+use crate::api::Glance;
 use crate::args::Node;
 use crate::board::Board;
 use crate::kernel::linux::LinuxKernel;
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
-use crate::source::Update;
 use crate::sync::Driver;
 use crate::{api, manifests};
 
@@ -21,38 +23,50 @@ const SOURCE_TIMEOUT: Duration = Duration::from_secs(30);
 /// There are steps to take, or something in the objects is wrong.
 const FINDINGS_OR_STEPS: u8 = 2;
 
-/// Prints the plan to standard output, and to standard error what is wrong in the objects. Exit code 0 if there is
-/// neither, else 2.
+/// Prints the plan to standard output, and to standard error what stands against the objects and what a plan cannot
+/// know. Exit code 0 if there is nothing to do and nothing wrong, else 2.
 ///
 /// # Errors
-/// If the source or the kernel cannot be read.
+/// If the source or the kernel cannot be read. What is wrong in the objects is printed all the same.
 pub fn run(node: &Node) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
         .build()
         .context("cannot start the async runtime")?;
-    let (update, net) = runtime.block_on(async {
+    let boot = identity::boot_id().context("cannot tell this boot from others")?;
+    let namespace = identity::network_namespace().context("cannot tell the network namespace")?;
+    let ledger = Ledger::read(&node.state_dir, &boot, namespace)?;
+    let rules_in_force = ledger.services().next().is_some();
+    let (Glance { update, role }, net) = runtime.block_on(async {
         let net = Net::connect().context("cannot open an rtnetlink socket")?;
-        anyhow::Ok((read_source(node).await?, net))
+        anyhow::Ok((read_source(node, rules_in_force).await?, net))
     })?;
     let findings = update.state.findings.len();
     for finding in &update.state.findings {
         eprintln!("{finding}");
     }
-    let boot = identity::boot_id().context("cannot tell this boot from others")?;
-    let namespace = identity::network_namespace().context("cannot tell the network namespace")?;
-    let ledger = Ledger::read(&node.state_dir, &boot, namespace)?;
     let (triggers, _inbox) = mpsc::channel();
     let kernel = LinuxKernel::new(runtime.handle().clone(), net, node.vip_interface.clone(), triggers);
     let now = Instant::now();
     let objects = update.changes.len();
     let mut driver = Driver::new(kernel, ledger, Board::default(), Metrics::default(), now);
     driver.ingest(update);
-    let plan = driver.plan(now)?;
-    print!("{plan}");
+    match role {
+        Ok(role) => driver.set_role(role),
+        Err(words) => eprintln!("not known: whether another Director holds the VIPs: {words}"),
+    }
+    let plan = driver.plan(now);
     for refusal in driver.refusals() {
         eprintln!("{refusal}");
+    }
+    let plan = plan?;
+    print!("{plan}");
+    if plan.steps().iter().any(|step| matches!(step, Step::BindVip { .. })) {
+        eprintln!(
+            "not asked: whether another host answers for a VIP that is to be bound; a run asks the network first and \
+             leaves alone what is taken"
+        );
     }
     let wrong = findings > 0 || driver.refusals().next().is_some();
     if objects == 0 {
@@ -78,18 +92,21 @@ fn nothing_declared(node: &Node) -> String {
     }
 }
 
-async fn read_source(node: &Node) -> Result<Update> {
-    let update = match &node.manifests {
-        Some(directory) => {
-            let directory = directory.clone();
-            tokio::task::spawn_blocking(move || manifests::read_once(&directory)).await?
-        }
-        None => tokio::time::timeout(SOURCE_TIMEOUT, api::read_once(node)).await.with_context(|| {
+async fn read_source(node: &Node, rules_in_force: bool) -> Result<Glance> {
+    let glance = if let Some(directory) = &node.manifests {
+        let directory = directory.clone();
+        let update = tokio::task::spawn_blocking(move || manifests::read_once(&directory)).await?;
+        // Without an API server there is no word of other Directors.
+        Glance { update, role: Ok(Role::Active) }
+    } else {
+        let glance = tokio::time::timeout(SOURCE_TIMEOUT, api::read_once(node, rules_in_force)).await;
+        glance.with_context(|| {
             format!("the API server did not answer within {} s", SOURCE_TIMEOUT.as_secs())
-        })??,
+        })??
     };
-    if !update.state.complete || !update.state.up_to_date {
-        bail!("{}", update.state.message);
+    let state = &glance.update.state;
+    if !state.complete || !state.up_to_date {
+        bail!("{}", state.message);
     }
-    Ok(update)
+    Ok(glance)
 }

@@ -33,7 +33,7 @@ pub fn virtual_service_status(
         real_servers: verdict.real_servers,
         ports_summary: match &entry.object.spec {
             Spec::VirtualService(spec) => Some(spec.ports_summary()),
-            Spec::RealServer(_) => None,
+            Spec::RealServer(_) | Spec::Malformed(_) => None,
         },
         real_servers_summary: verdict.real_servers.map(lvs_crds::RealServerCounts::summary),
     }

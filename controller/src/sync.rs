@@ -21,7 +21,7 @@ mod vips;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use lvs_plan::diff::{Probe, Role};
 use lvs_plan::inventory::Dirty;
@@ -31,6 +31,7 @@ use lvs_plan::{Announcing, Inventory, Programming, ServiceKey};
 use tracing::{info, warn};
 
 use crate::board::Board;
+use crate::crash_point::crash_point;
 use crate::kernel::{Kernel, KernelError};
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
@@ -51,7 +52,7 @@ const LOGGED_STEPS: usize = 32;
 pub enum Scope {
     /// Only what changed.
     Changes,
-    /// And the next part of the rolling drift check.
+    /// And the next services of the rolling drift check.
     Rolling,
     /// Everything: at start, on resync, and when an answer of the kernel was lost or cut short.
     Full,
@@ -82,6 +83,8 @@ pub struct Driver<K> {
     role: Role,
     rolling: Rolling,
     retries: Retries<ServiceKey>,
+    /// Where each VIP stood when the objects that use it were told last.
+    told: BTreeMap<IpAddr, Announcing>,
     /// Something made the next pass a full one: the start, or a lost answer.
     full_due: bool,
     /// Why the kernel could not be read, and when it is tried again.
@@ -120,6 +123,7 @@ impl<K: Kernel> Driver<K> {
             role: Role::Active,
             rolling: Rolling::default(),
             retries: Retries::default(),
+            told: BTreeMap::new(),
             full_due: true,
             unreadable: None,
             passed: false,
@@ -128,14 +132,13 @@ impl<K: Kernel> Driver<K> {
 
     /// Takes in what the source delivered. Nothing is written.
     pub fn ingest(&mut self, update: Update) {
-        for change in update.changes {
-            self.inventory.change(change);
-        }
+        self.inventory.change_all(update.changes);
         if update.state.held_files != self.source.held_files {
             // What was kept because its file could not be read may be kept no longer.
             self.full_due = true;
         }
         self.source = update.state;
+        crash_point!(Ingested);
     }
 
     /// Takes in whether this Director may hold VIPs.
@@ -148,7 +151,7 @@ impl<K: Kernel> Driver<K> {
 
     /// Takes in what the network answered about VIPs.
     pub fn probed(&mut self, answers: Vec<(IpAddr, Probe)>, now: Instant) {
-        self.vips.probed(answers, now);
+        self.vips.probed(answers, self.kernel.station(), now);
     }
 
     /// Takes in that the network changed: what had no route or no link is tried again.
@@ -182,12 +185,9 @@ impl<K: Kernel> Driver<K> {
         }
     }
 
-    /// Sends the announcements that are due.
-    pub fn announce(&mut self, now: Instant) {
-        let due = self.vips.due_announcements(now);
-        if !due.is_empty() {
-            self.kernel.announce(&due);
-        }
+    /// How long the drift check rests after a look at the table.
+    pub fn check_pause(&self) -> Duration {
+        rolling::pause(self.outcomes.len())
     }
 
     /// One pass.
@@ -202,7 +202,7 @@ impl<K: Kernel> Driver<K> {
             && now < unreadable.again
         {
             let error = unreadable.error.clone();
-            return self.not_looked(error);
+            return self.not_looked(error, now);
         }
         let scope = if self.full_due { Scope::Full } else { scope };
         let keys = self.keys(scope, now);
@@ -210,8 +210,7 @@ impl<K: Kernel> Driver<K> {
             Ok(observed) => observed,
             Err(error) => return self.cannot_read(error, now),
         };
-        self.unreadable = None;
-        self.full_due = false;
+        crash_point!(Observed);
         if !self.ledger.usable() && self.ledger.save().is_ok() && self.ledger.usable() {
             info!("the ledger can be used again");
         }
@@ -220,6 +219,9 @@ impl<K: Kernel> Driver<K> {
             Ok(decided) => decided,
             Err(error) => return self.cannot_read(error, now),
         };
+        self.unreadable = None;
+        self.full_due = false;
+        crash_point!(Decided);
         if let Err(error) = self.write_ledger(&decided) {
             warn!(%error, "the ledger cannot be written: nothing is added or removed until it can");
             self.vips.also_due(decided.vips.looked_at);
@@ -228,16 +230,30 @@ impl<K: Kernel> Driver<K> {
                 Err(error) => return self.cannot_read(error, now),
             };
         }
-        let Decided { plan, adopted, drifted, vips, off_segment, claims: _, forgotten: _ } = decided;
+        let Decided {
+            plan,
+            touched,
+            adopted,
+            drifted,
+            vips,
+            off_segment,
+            claims: _,
+            forgotten: _,
+            abandoned: _,
+        } = decided;
         log_steps(&plan);
+        crash_point!(IntentsSaved);
         let results = self.kernel.apply(&plan);
+        crash_point!(Applied);
         let applied = plan.applied(results);
-        self.settle(&keys, &applied, &off_segment, now);
+        self.settle(&touched, &applied, &off_segment, now);
         self.settle_vips(&applied, &vips.looked_at, now);
+        crash_point!(Unconfirmed);
         if let Err(error) = self.ledger.save() {
             warn!(%error, "the ledger cannot be written");
         }
-        self.report(&keys, &applied, &drifted, &vips);
+        crash_point!(Unpublished);
+        self.report(&touched, &applied, &drifted, &vips);
         self.metrics.pass_finished(applied.len() as u64, now.elapsed());
         self.passed = self.passed || self.missing_at_start().is_none();
         self.publish_state();
@@ -253,7 +269,9 @@ impl<K: Kernel> Driver<K> {
         let keys = self.keys(Scope::Full, now);
         let observed = self.observe(Scope::Full, &keys)?;
         self.vips.assume_free();
-        Ok(self.decide(&keys, &observed, now)?.plan)
+        let decided = self.decide(&keys, &observed, now)?;
+        self.foresee(&decided.off_segment);
+        Ok(decided.plan)
     }
 
     /// What a Director lacks that should have been there before the agent.
@@ -291,3 +309,7 @@ fn log_steps(plan: &Plan) {
 mod convergence_tests;
 #[cfg(test)]
 mod driver_tests;
+#[cfg(test)]
+mod truth_tests;
+#[cfg(test)]
+mod vip_tests;

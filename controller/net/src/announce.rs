@@ -150,6 +150,17 @@ pub enum Error {
     /// No packet socket; mostly because `CAP_NET_RAW` is missing.
     #[error("cannot open a packet socket for announcements (CAP_NET_RAW is needed)")]
     Open(#[source] io::Error),
+    /// The link did not take the question.
+    #[error("cannot ask for {vip} on link {link}")]
+    Ask {
+        /// Link index.
+        link: u32,
+        /// The VIP.
+        vip: IpAddr,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
     /// The link did not take the frame.
     #[error("cannot announce {vip} on link {link}")]
     Send {
@@ -192,6 +203,16 @@ impl Announcer {
             }
         };
         sent.map_err(|source| Error::Send { link, vip, source })
+    }
+
+    /// Asks once who has `vip`, claiming nothing: nobody answers, unless another host holds it too. The answer is
+    /// for a [`crate::Listener`].
+    pub fn ask(&self, link: u32, mac: Mac, vip: IpAddr) -> Result<(), Error> {
+        let sent = match vip {
+            IpAddr::V4(ip) => self.socket.send(link, ethernet::ARP, &arp::probe(mac, ip)),
+            IpAddr::V6(ip) => self.socket.send(link, ethernet::IPV6, &ndp::solicitation(mac, ip)),
+        };
+        sent.map_err(|source| Error::Ask { link, vip, source })
     }
 }
 

@@ -36,6 +36,7 @@ pub(crate) fn link(message: &LinkMessage) -> Option<Link> {
         name: name?,
         mac,
         up: message.header.flags.contains(LinkFlags::Up),
+        carrier: message.header.flags.contains(LinkFlags::LowerUp),
         loopback,
     })
 }

@@ -1,8 +1,8 @@
-//! Which link a VIP belongs on, and which address the Director itself has there.
+//! Which link a VIP belongs on.
 
 use std::{cmp::Reverse, net::IpAddr};
 
-use crate::link::{Address, Family, Link, Route, Snapshot};
+use crate::link::{Family, Link, Route, Snapshot};
 
 /// The link chosen for a VIP.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,29 +116,9 @@ fn best(snapshot: &Snapshot, to: IpAddr, admitted: impl Fn(&Route) -> bool) -> O
         .map(|(_, link)| link)
 }
 
-/// The Director's own address (DIP) on a link: never one that this project bound. One with a network
-/// around it is preferred to a lone /32 or /128, a global one to a link-local one, one in use to a
-/// deprecated one; then the lowest.
-pub fn dip(snapshot: &Snapshot, link: u32, family: Family) -> Option<IpAddr> {
-    let link_local = |ip: IpAddr| match ip {
-        IpAddr::V4(ip) => ip.is_link_local(),
-        IpAddr::V6(ip) => ip.is_unicast_link_local(),
-    };
-    let rank = |address: &Address| {
-        (address.is_host_prefix(), link_local(address.ip), address.deprecated, address.ip)
-    };
-    snapshot
-        .addresses
-        .iter()
-        .filter(|address| address.link == link && Family::of(address.ip) == family && !address.is_ours())
-        .min_by_key(|address| rank(address))
-        .map(|address| address.ip)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::OUR_PROTOCOL;
 
     fn link(index: u32, name: &str) -> Link {
         Link {
@@ -146,6 +126,7 @@ mod tests {
             name: name.to_owned(),
             mac: Some([2, 0, 0, 0, 0, index as u8]),
             up: true,
+            carrier: true,
             loopback: false,
         }
     }
@@ -158,18 +139,6 @@ mod tests {
             link,
             connected: gateway.is_none(),
             metric,
-        }
-    }
-
-    fn address(link: u32, cidr: &str) -> Address {
-        let (ip, prefix) = cidr.split_once('/').unwrap();
-        Address {
-            link,
-            ip: ip.parse().unwrap(),
-            prefix: prefix.parse().unwrap(),
-            protocol: None,
-            deprecated: false,
-            permanent: true,
         }
     }
 
@@ -282,26 +251,5 @@ mod tests {
              leads to a real server (192.168.40.12 and 1 more): give the Director an address in the network \
              of either, or name the interface with --vip-interface"
         );
-    }
-
-    #[test]
-    fn the_dip_is_never_an_address_of_ours_and_a_host_prefix_only_when_there_is_no_other() {
-        let mut snapshot = director();
-        let vip = Address { protocol: Some(OUR_PROTOCOL), ..address(3, "192.168.40.1/24") };
-        snapshot.addresses = vec![vip, address(3, "192.168.40.5/32"), address(2, "192.168.40.2/24")];
-        assert_eq!(dip(&snapshot, 3, Family::Ipv4), Some(ip("192.168.40.5")));
-        snapshot.addresses.push(address(3, "192.168.40.9/24"));
-        assert_eq!(dip(&snapshot, 3, Family::Ipv4), Some(ip("192.168.40.9")));
-        assert_eq!(dip(&snapshot, 3, Family::Ipv6), None);
-    }
-
-    #[test]
-    fn a_global_ipv6_dip_is_preferred_to_a_link_local_and_a_deprecated_one() {
-        let mut snapshot = director();
-        let old = Address { deprecated: true, ..address(3, "2001:db8:40::1/64") };
-        snapshot.addresses = vec![address(3, "fe80::1/64"), old, address(3, "2001:db8:40::2/64")];
-        assert_eq!(dip(&snapshot, 3, Family::Ipv6), Some(ip("2001:db8:40::2")));
-        snapshot.addresses.truncate(1);
-        assert_eq!(dip(&snapshot, 3, Family::Ipv6), Some(ip("fe80::1")));
     }
 }

@@ -5,10 +5,12 @@
 //! | module | holds | does I/O |
 //! |---|---|---|
 //! | [`link`] | links, addresses and routes as values, [`link::Snapshot`] | no |
-//! | [`interface`] | which link a VIP belongs on, and the Director's own address there | no |
+//! | [`interface`] | which link a VIP belongs on | no |
 //! | [`ethernet`], [`arp`], [`ndp`] | frames: encode and parse | no |
 //! | [`announce`] | when to announce ([`announce::Schedule`]) and sending it ([`announce::Announcer`]) | sending only |
-//! | [`probe`] | does anybody else hold this VIP? | yes |
+//! | [`sighting`] | what a received frame says about an address | no |
+//! | [`probe`] | does anybody else hold this VIP, or ask for it too? | yes |
+//! | [`listen`] | does anybody claim a VIP that we hold? | yes |
 //! | [`netlink`], [`monitor`] | rtnetlink: read, bind, unbind, watch | yes |
 //! | [`sysctl`], [`preflight`] | reading `/proc/sys/net`, and what in it stops a Director | reading only |
 //! | [`identity`] | boot, network namespace and capabilities of this process | reading only |
@@ -19,9 +21,12 @@ pub mod announce;
 pub mod arp;
 mod decode;
 pub mod ethernet;
+mod filter;
 pub mod identity;
 pub mod interface;
 pub mod link;
+pub mod listen;
+mod membership;
 pub mod monitor;
 pub mod ndp;
 pub mod netlink;
@@ -29,8 +34,10 @@ mod packet;
 pub mod preflight;
 pub mod probe;
 pub mod segment;
+pub mod sighting;
 pub mod sysctl;
 
+pub use listen::Listener;
 pub use monitor::{Event, Monitor};
 pub use netlink::{Error, Net};
 

@@ -16,8 +16,44 @@ pub struct Link {
     pub mac: Option<[u8; 6]>,
     /// Administratively up (`IFF_UP`). The carrier may still be missing.
     pub up: bool,
+    /// The driver has a carrier (`IFF_LOWER_UP`). Only a link that is up can have one.
+    pub carrier: bool,
     /// The loopback link.
     pub loopback: bool,
+}
+
+/// Why nobody hears what a link sends, in words that say what to do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Silent {
+    /// Somebody set it down.
+    #[error("interface {link} is down: set it up (ip link set {link} up)")]
+    Down {
+        /// Link name.
+        link: String,
+    },
+    /// Nothing is connected to it.
+    #[error(
+        "interface {link} has no carrier: look at its cable and the switch port, or at the links below it"
+    )]
+    NoCarrier {
+        /// Link name.
+        link: String,
+    },
+}
+
+impl Link {
+    /// Why nobody hears what this link sends.
+    ///
+    /// # Errors
+    /// If it is down or has no carrier.
+    pub fn is_heard(&self) -> Result<(), Silent> {
+        match (self.up, self.carrier) {
+            (true, true) => Ok(()),
+            (true, false) => Err(Silent::NoCarrier { link: self.name.clone() }),
+            (false, _) => Err(Silent::Down { link: self.name.clone() }),
+        }
+    }
 }
 
 /// An address bound to a link.

@@ -33,8 +33,8 @@ pub enum Event {
     AddressAdded(Address),
     /// An address is gone.
     AddressRemoved(Address),
-    /// A link appeared or changed its name, its Ethernet address or whether it is up. When a link goes
-    /// down the kernel drops its IPv4 routes without reporting each, so read the routes again.
+    /// A link appeared or changed its name, its Ethernet address, or whether it is up or has a carrier. When
+    /// a link goes down the kernel drops its IPv4 routes without reporting each, so read the routes again.
     LinkChanged(Link),
     /// The link with this index is gone.
     LinkRemoved(u32),

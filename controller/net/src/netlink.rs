@@ -24,7 +24,7 @@ use rustix::{
 
 use crate::{
     OUR_PROTOCOL, decode,
-    link::{Address, Link, Route, Snapshot, host_prefix},
+    link::{Address, Link, Route, host_prefix},
     monitor::Monitor,
     segment::NextHop,
 };
@@ -186,16 +186,6 @@ impl Net {
         Ok(routes)
     }
 
-    /// Links, addresses and routes. Three readings one after another: something may change in between, and
-    /// [`Net::monitor`], when started before, tells so.
-    pub async fn snapshot(&self) -> Result<Snapshot, Error> {
-        Ok(Snapshot {
-            links: self.links().await?,
-            addresses: self.addresses().await?,
-            routes: self.routes().await?,
-        })
-    }
-
     /// Asks the kernel's routing, policy rules included, where a packet of this host to `ip` goes next.
     pub async fn next_hop(&self, ip: IpAddr) -> Result<NextHop, Error> {
         let mut request = RouteMessage::default();
@@ -229,8 +219,8 @@ impl Net {
     /// duplicate address detection: [`crate::probe`] does that, and answers at once.
     ///
     /// Nothing is replaced: when the link has this host address already, whoever bound it, the answer is
-    /// [`Error::AlreadyBound`]. The kernel does not look at other links: the caller does, in a
-    /// [`Snapshot`].
+    /// [`Error::AlreadyBound`]. The kernel does not look at other links: the caller does, in
+    /// [`Net::addresses`].
     pub async fn bind_vip(&self, link: u32, ip: IpAddr) -> Result<(), Error> {
         let request = RouteNetlinkMessage::NewAddress(vip_message(link, ip));
         let what = || format!("bind {ip} to link {link}");
@@ -252,8 +242,8 @@ impl Net {
         })
     }
 
-    /// Watches addresses, links and routes. Changes from the moment this returns are reported, so take the
-    /// [`Snapshot`] afterwards.
+    /// Watches addresses, links and routes. Changes from the moment this returns are reported, so read
+    /// afterwards.
     pub async fn monitor(&self) -> Result<Monitor, Error> {
         Monitor::start(self.clone()).await
     }

@@ -53,6 +53,12 @@ impl PacketSocket {
         Ok(())
     }
 
+    /// The same socket, for tokio to wait on. Its type says UDP because that is a type that tokio polls and that
+    /// calls recv(2), without unsafe code of ours.
+    pub(crate) fn into_async(self) -> io::Result<tokio::net::UdpSocket> {
+        tokio::net::UdpSocket::from_std(self.socket.into())
+    }
+
     pub(crate) fn set_send_timeout(&self, timeout: std::time::Duration) -> io::Result<()> {
         self.socket.set_write_timeout(Some(timeout))
     }

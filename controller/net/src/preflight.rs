@@ -45,6 +45,17 @@ pub enum Finding {
     },
 }
 
+impl Finding {
+    /// A word for it that does not change, for metrics.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::NoRouteToClients { .. } => "NoRouteToClients",
+            Self::RouteToClientsElsewhere { .. } => "RouteToClientsElsewhere",
+            Self::SilentInArp { .. } => "SilentInArp",
+        }
+    }
+}
+
 /// Checks the link that is to hold IPv4 VIPs. `conf` are the settings in effect on it.
 pub fn director(snapshot: &Snapshot, link: &Link, conf: Ipv4Conf) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -82,7 +93,7 @@ mod tests {
     use crate::link::Route;
 
     fn link(index: u32, name: &str) -> Link {
-        Link { index, name: name.to_owned(), mac: Some([2; 6]), up: true, loopback: false }
+        Link { index, name: name.to_owned(), mac: Some([2; 6]), up: true, carrier: true, loopback: false }
     }
 
     fn snapshot(default_routes: &[(u32, u32)]) -> Snapshot {

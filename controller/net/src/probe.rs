@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeMap,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
     io,
     net::IpAddr,
     time::{Duration, Instant},
@@ -14,9 +15,12 @@ use socket2::SockFilter;
 use crate::{
     arp,
     ethernet::{self, Mac},
-    link::Link,
+    filter,
+    link::{Link, Silent},
+    membership::Membership,
     ndp,
     packet::PacketSocket,
+    sighting::{Claim, Sighting},
 };
 
 /// How often each VIP is asked for.
@@ -33,6 +37,12 @@ const RECEIVE_BUFFER: usize = 1 << 20;
 pub enum ProbeVerdict {
     /// Nobody answered.
     Free,
+    /// Another station asks for it too, so neither may take it (RFC 5227 section 2.1.1, RFC 4862 section
+    /// 5.4.3). Ask again after [`back_off`].
+    Contended {
+        /// Who.
+        mac: Mac,
+    },
     /// Another station answered.
     Taken {
         /// Who.
@@ -50,12 +60,9 @@ pub enum Error {
         /// Link name.
         link: String,
     },
-    /// The link is down, where silence would prove nothing.
-    #[error("cannot probe on interface {link}: it is down")]
-    Down {
-        /// Link name.
-        link: String,
-    },
+    /// The link is down or has no carrier, where silence would prove nothing.
+    #[error("cannot probe: {0}")]
+    Unheard(Silent),
     /// No packet socket; mostly because `CAP_NET_RAW` is missing.
     #[error("cannot open a packet socket on interface {link} (CAP_NET_RAW is needed)")]
     Open {
@@ -87,24 +94,32 @@ pub enum Error {
     },
 }
 
-/// [`vip_holders`] for one VIP.
-pub fn vip_holder(link: &Link, vip: IpAddr, timeout: Duration) -> Result<ProbeVerdict, Error> {
-    let verdicts = vip_holders(link, &[vip], timeout)?;
-    Ok(verdicts.get(&vip).copied().unwrap_or(ProbeVerdict::Free))
+/// How long to wait before a VIP is asked for again that another station asked for at the same time: 1..=7 s. Two
+/// stations that waited the same would meet again, so the wait depends on who waits (RFC 5227 wants it random) and
+/// on the attempt; it is always the same for the same arguments.
+pub fn back_off(station: Mac, vip: IpAddr, attempt: u32) -> Duration {
+    // Its keys are fixed, unlike those of a `HashMap`.
+    let mut hasher = DefaultHasher::new();
+    (station, vip, attempt).hash(&mut hasher);
+    Duration::from_millis(1000 + hasher.finish() % 6001)
 }
 
 /// Asks the link's segment three times within the first half of `timeout` for each VIP, by ARP probes and
 /// by solicitations as in duplicate address detection, and listens until its end, or until every VIP has
 /// been answered for. All VIPs share the one timeout. Blocks the calling thread.
 ///
-/// Don't ask for a VIP that this host holds itself: its own kernel's answers don't count, so the verdict
-/// would be `Free`.
+/// `own` are the Ethernet addresses of all links of this host: what they send is no stranger's, also when it comes
+/// back by a switch or a second link on the same segment.
+///
+/// Of two stations that ask at once at most one finds the VIP `Free`: each hears the other's questions, unless
+/// one began after the other's last question, and then that other alone is told so.
 pub fn vip_holders(
     link: &Link,
+    own: &[Mac],
     vips: &[IpAddr],
     timeout: Duration,
 ) -> Result<BTreeMap<IpAddr, ProbeVerdict>, Error> {
-    let mut probe = Probe::open(link, vips)?;
+    let mut probe = Probe::open(link, own, vips)?;
     let start = Instant::now();
     let end = start + timeout;
     for round in 0..ROUNDS {
@@ -116,20 +131,22 @@ pub fn vip_holders(
     }
     Ok(probe.verdicts)
 }
+
 struct Probe<'a> {
     link: &'a Link,
+    own: &'a [Mac],
     mac: Mac,
+    /// Held, so that others' solicitations reach this host.
+    _groups: Membership,
     arp: Option<PacketSocket>,
     ndp: Option<PacketSocket>,
     verdicts: BTreeMap<IpAddr, ProbeVerdict>,
 }
 
 impl<'a> Probe<'a> {
-    fn open(link: &'a Link, vips: &[IpAddr]) -> Result<Self, Error> {
+    fn open(link: &'a Link, own: &'a [Mac], vips: &[IpAddr]) -> Result<Self, Error> {
         let mac = link.mac.ok_or_else(|| Error::NoMac { link: link.name.clone() })?;
-        if !link.up {
-            return Err(Error::Down { link: link.name.clone() });
-        }
+        link.is_heard().map_err(Error::Unheard)?;
         let open = |ethertype, filter: &[SockFilter]| {
             let socket = PacketSocket::receiver(link.index, ethertype, filter)
                 .map_err(|source| Error::Open { link: link.name.clone(), source })?;
@@ -140,12 +157,14 @@ impl<'a> Probe<'a> {
         };
         Ok(Self {
             link,
+            own,
             mac,
+            _groups: Membership::join(link.index, vips),
             arp: vips.iter().any(IpAddr::is_ipv4).then(|| open(ethernet::ARP, &[])).transpose()?,
             ndp: vips
                 .iter()
                 .any(IpAddr::is_ipv6)
-                .then(|| open(ethernet::IPV6, &ADVERTISEMENTS))
+                .then(|| open(ethernet::IPV6, &filter::neighbour_discovery()))
                 .transpose()?,
             verdicts: vips.iter().map(|vip| (*vip, ProbeVerdict::Free)).collect(),
         })
@@ -213,11 +232,18 @@ impl<'a> Probe<'a> {
                 .receive(&mut buffer)
                 .map_err(|source| Error::Listen { link: self.link.name.clone(), source })?
             {
-                if let Some((vip, mac)) = claim(frame)
+                if let Some(Sighting { address, mac, claim }) = Sighting::read(frame)
                     && mac != self.mac
-                    && let Some(verdict) = self.verdicts.get_mut(&vip)
+                    && !self.own.contains(&mac)
+                    && let Some(verdict) = self.verdicts.get_mut(&address)
                 {
-                    *verdict = ProbeVerdict::Taken { mac };
+                    match claim {
+                        Claim::Holds => *verdict = ProbeVerdict::Taken { mac },
+                        Claim::Asks if *verdict == ProbeVerdict::Free => {
+                            *verdict = ProbeVerdict::Contended { mac };
+                        }
+                        Claim::Asks => {}
+                    }
                 }
             }
         }
@@ -250,35 +276,6 @@ fn send(socket: &PacketSocket, link: u32, ethertype: u16, frame: &[u8]) -> io::R
     Err(io::ErrorKind::TimedOut.into())
 }
 
-/// Which address the sender of a frame claims. Any ARP packet with the VIP as its sender counts, not only
-/// the reply to us (RFC 5227 section 2.1.1).
-fn claim(frame: &[u8]) -> Option<(IpAddr, Mac)> {
-    if let Some(packet) = arp::Packet::parse(frame) {
-        return Some((packet.sender_ip.into(), packet.sender_mac));
-    }
-    let advertisement = ndp::Advertisement::parse(frame)?;
-    Some((advertisement.target.into(), advertisement.holder()))
-}
-
-/// A classic BPF program that lets neighbour advertisements pass: a busy Director's other IPv6 traffic
-/// must not fill the socket. Offsets count from the Ethernet header: 20 is the IPv6 next header (58
-/// for ICMP), 54 the ICMP type (136).
-static ADVERTISEMENTS: [SockFilter; 6] = [
-    SockFilter::new(LOAD_BYTE, 0, 0, 20),
-    SockFilter::new(JUMP_IF_EQUAL, 0, 3, 58),
-    SockFilter::new(LOAD_BYTE, 0, 0, 54),
-    SockFilter::new(JUMP_IF_EQUAL, 0, 1, 136),
-    SockFilter::new(RETURN, 0, 0, u32::MAX),
-    SockFilter::new(RETURN, 0, 0, 0),
-];
-
-/// `BPF_LD | BPF_B | BPF_ABS`.
-const LOAD_BYTE: u16 = 0x30;
-/// `BPF_JMP | BPF_JEQ | BPF_K`.
-const JUMP_IF_EQUAL: u16 = 0x15;
-/// `BPF_RET | BPF_K`.
-const RETURN: u16 = 0x06;
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -286,32 +283,38 @@ mod tests {
     const MAC: Mac = [2, 0, 0, 0, 0, 9];
 
     #[test]
-    fn a_probe_of_another_claims_only_the_unspecified_address() {
-        let other = arp::probe(MAC, [172, 16, 21, 10].into());
-        assert_eq!(claim(&other), Some(([0, 0, 0, 0].into(), MAC)));
-    }
-
-    #[test]
-    fn announcements_of_both_families_claim_their_address() {
-        let v4 = "172.16.21.10".parse().unwrap();
-        let v6 = "2001:db8::10".parse().unwrap();
-        assert_eq!(claim(&arp::gratuitous_request(MAC, v4)), Some((v4.into(), MAC)));
-        assert_eq!(claim(&arp::gratuitous_reply(MAC, v4)), Some((v4.into(), MAC)));
-        assert_eq!(claim(&ndp::unsolicited_advertisement(MAC, v6)), Some((v6.into(), MAC)));
-    }
-
-    #[test]
-    fn a_solicitation_of_another_claims_nothing() {
-        assert_eq!(claim(&ndp::solicitation(MAC, "2001:db8::10".parse().unwrap())), None);
-    }
-
-    #[test]
-    fn a_link_that_is_down_or_without_mac_is_refused_before_any_socket() {
-        let link = Link { index: 9, name: "eth9".to_owned(), mac: Some(MAC), up: false, loopback: false };
-        let vip = "172.16.21.10".parse().unwrap();
-        let down = vip_holder(&link, vip, Duration::ZERO);
-        assert!(matches!(down, Err(Error::Down { .. })), "{down:?}");
-        let no_mac = vip_holder(&Link { mac: None, up: true, ..link }, vip, Duration::ZERO);
+    fn a_link_that_is_unheard_or_without_mac_is_refused_before_any_socket() {
+        let link = Link {
+            index: 9,
+            name: "eth9".to_owned(),
+            mac: Some(MAC),
+            up: false,
+            carrier: false,
+            loopback: false,
+        };
+        let ask = |link: &Link| vip_holders(link, &[], &[[172, 16, 21, 10].into()], Duration::ZERO);
+        let down = ask(&link);
+        assert!(matches!(down, Err(Error::Unheard(Silent::Down { .. }))), "{down:?}");
+        let link = Link { up: true, ..link };
+        let unplugged = ask(&link);
+        assert!(matches!(unplugged, Err(Error::Unheard(Silent::NoCarrier { .. }))), "{unplugged:?}");
+        let no_mac = ask(&Link { mac: None, ..link });
         assert!(matches!(no_mac, Err(Error::NoMac { .. })), "{no_mac:?}");
+    }
+
+    #[test]
+    fn stations_that_met_wait_differently_and_each_always_the_same() {
+        let vip = IpAddr::from([172, 16, 21, 10]);
+        let mut apart = 0;
+        for attempt in 0..100 {
+            let [one, other] =
+                [[2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]].map(|mac| back_off(mac, vip, attempt));
+            assert_eq!(one, back_off([2, 0, 0, 0, 0, 1], vip, attempt));
+            for wait in [one, other] {
+                assert!((1000..=7000).contains(&wait.as_millis()), "{wait:?}");
+            }
+            apart += u32::from(one.abs_diff(other) > Duration::from_millis(500));
+        }
+        assert!(apart > 70, "they would meet again {} times of 100", 100 - apart);
     }
 }

@@ -7,7 +7,6 @@ use std::net::IpAddr;
 use lvs_crds::{ConditionStatus, RealServerCounts};
 
 use crate::desired::Pair;
-use crate::diff::mac_text;
 use crate::inventory::{Inventory, RealServerRecord, VirtualServiceRecord};
 use crate::object::ObjectKey;
 use crate::outcome::{Announcing, Programming, ServiceOutcome};
@@ -33,6 +32,10 @@ impl ConditionValue {
         Self { type_, status, reason, message: message.into() }
     }
 
+    fn unknown(type_: &'static str, reason: Reason, message: impl Into<String>) -> Self {
+        Self { type_, status: ConditionStatus::Unknown, reason, message: message.into() }
+    }
+
     /// Whether it is `True`.
     pub fn holds(&self) -> bool {
         self.status == ConditionStatus::True
@@ -46,6 +49,9 @@ pub struct Findings<'a> {
     pub services: &'a BTreeMap<ServiceKey, ServiceOutcome>,
     /// Every VIP that was handled.
     pub vips: &'a BTreeMap<IpAddr, Announcing>,
+    /// Why the kernel cannot be read and since when, if that is so for long enough to say that what is known of
+    /// services is not known any more.
+    pub unreadable: Option<&'a str>,
 }
 
 /// What is said of a virtual service.
@@ -67,8 +73,13 @@ pub fn virtual_service(record: &VirtualServiceRecord, findings: Findings<'_>) ->
     let programmed = programmed(record, findings);
     let announced = announced(record, findings);
     let counts = count(record, findings.services);
-    let real_servers = real_servers_ready(record, counts);
-    let (is_programmed, active) = (programmed.holds(), announced.holds());
+    let real_servers = real_servers_ready(record, counts, &programmed);
+    // Another's claim doesn't change that clients are served here.
+    let contested = matches!(
+        vip(record).and_then(|vip| findings.vips.get(&vip)),
+        Some(Announcing::Conflict { bound: true, .. })
+    );
+    let (is_programmed, active) = (programmed.holds(), announced.holds() || contested);
     let conditions = with_ready(vec![accepted, programmed, announced, real_servers]);
     VirtualServiceReport { conditions, real_servers: counts, programmed: is_programmed, active }
 }
@@ -78,13 +89,18 @@ pub fn real_server(key: &ObjectKey, record: &RealServerRecord, inventory: &Inven
     with_ready(vec![real_server_accepted(key, record, inventory)])
 }
 
-/// Adds `Ready`: the AND of the others. Its reason is the first that does not hold.
+/// Adds `Ready`: the AND of the others. Its reason is the first that does not hold; what cannot be told counts
+/// after that.
 fn with_ready(mut conditions: Vec<ConditionValue>) -> Vec<ConditionValue> {
-    let ready = match conditions.iter().find(|condition| !condition.holds()) {
+    let first = |status| conditions.iter().find(|condition| condition.status == status);
+    let ready = match first(ConditionStatus::False).or_else(|| first(ConditionStatus::Unknown)) {
         None => ConditionValue::new("Ready", true, Reason::Ready, ""),
-        Some(first) => {
-            ConditionValue::new("Ready", false, first.reason, format!("{}: {}", first.type_, first.message))
-        }
+        Some(ConditionValue { type_, status, reason, message }) => ConditionValue {
+            type_: "Ready",
+            status: *status,
+            reason: *reason,
+            message: format!("{type_}: {message}"),
+        },
     };
     conditions.push(ready);
     conditions
@@ -134,7 +150,11 @@ fn programmed(record: &VirtualServiceRecord, findings: Findings<'_>) -> Conditio
     let mut worst: Option<(Reason, String)> = None;
     for key in &version.services {
         let (reason, words) = match findings.services.get(key) {
-            None => (Reason::Pending, format!("{key} is not programmed yet")),
+            None => {
+                let words =
+                    findings.unreadable.map_or_else(|| format!("{key} is not programmed yet"), str::to_owned);
+                (Reason::Pending, words)
+            }
             Some(ServiceOutcome { programming: Programming::Programmed, .. }) => continue,
             Some(outcome) => {
                 let (reason, words) = outcome.programming.reason();
@@ -153,9 +173,16 @@ fn programmed(record: &VirtualServiceRecord, findings: Findings<'_>) -> Conditio
     {
         worst = Some((Reason::NoVIPInterface, words.clone()));
     }
-    match worst {
-        None => ConditionValue::new("Programmed", true, Reason::Programmed, ""),
-        Some((reason, words)) => ConditionValue::new("Programmed", false, reason, words),
+    match (worst, findings.unreadable) {
+        (Some((reason, words)), _) => ConditionValue::new("Programmed", false, reason, words),
+        (None, Some(words)) => ConditionValue::unknown(
+            "Programmed",
+            Reason::Pending,
+            format!(
+                "{words}; when last seen the rules were as declared, and the kernel goes on forwarding by those it has"
+            ),
+        ),
+        (None, None) => ConditionValue::new("Programmed", true, Reason::Programmed, ""),
     }
 }
 
@@ -171,14 +198,11 @@ fn announced(record: &VirtualServiceRecord, findings: Findings<'_>) -> Condition
     };
     match findings.vips.get(&vip) {
         Some(Announcing::Announced(words)) => condition(true, Reason::Announced, words.clone()),
-        Some(Announcing::Conflict { mac }) => condition(
-            false,
-            Reason::VIPConflict,
-            format!(
-                "{vip} is not bound: the host with MAC address {} answers for it; free it there",
-                mac_text(*mac)
-            ),
-        ),
+        Some(Announcing::Conflict { holder, bound }) => {
+            let state = if *bound { "stays bound here, but" } else { "is not bound:" };
+            let words = format!("{vip} {state} {holder} answers for it; {}", holder.cure());
+            condition(false, Reason::VIPConflict, words)
+        }
         Some(Announcing::PeerWithoutVrrp { peer }) => condition(
             false,
             Reason::PeerWithoutVRRP,
@@ -186,9 +210,12 @@ fn announced(record: &VirtualServiceRecord, findings: Findings<'_>) -> Condition
                 "{vip} is not bound here: Director {peer} lives and holds the VIPs; run one Director until failover is set up"
             ),
         ),
-        Some(Announcing::Pending(words) | Announcing::NoInterface(words) | Announcing::Refused(words)) => {
-            condition(false, Reason::NoActiveDirector, words.clone())
-        }
+        Some(
+            Announcing::Pending(words)
+            | Announcing::Unheard(words)
+            | Announcing::NoInterface(words)
+            | Announcing::Refused(words),
+        ) => condition(false, Reason::NoActiveDirector, words.clone()),
         None => condition(
             false,
             Reason::NoActiveDirector,
@@ -228,7 +255,11 @@ fn in_kernel(outcome: Option<&ServiceOutcome>, destination: &DestinationKey) -> 
     })
 }
 
-fn real_servers_ready(record: &VirtualServiceRecord, counts: RealServerCounts) -> ConditionValue {
+fn real_servers_ready(
+    record: &VirtualServiceRecord,
+    counts: RealServerCounts,
+    programmed: &ConditionValue,
+) -> ConditionValue {
     let refused: Vec<String> = record
         .desired()
         .pairs
@@ -248,6 +279,10 @@ fn real_servers_ready(record: &VirtualServiceRecord, counts: RealServerCounts) -
     }
     let message = match &record.in_force {
         None => "no version of it was accepted".to_owned(),
+        Some(_) if counts.total > 0 && takes_connections(record) && !programmed.holds() => {
+            // What to do about it is said there, once.
+            also(&format!("no real server is in the kernel, see Programmed ({})", programmed.reason), "; ")
+        }
         Some(_) if counts.total > 0 => also(
             "no real server takes new connections: all have weight 0, are drained or are not in the kernel",
             "; ",
@@ -259,6 +294,11 @@ fn real_servers_ready(record: &VirtualServiceRecord, counts: RealServerCounts) -
         Some(_) => "no RealServer in this namespace matches spec.realServerSelector".to_owned(),
     };
     ConditionValue::new("RealServersReady", false, Reason::NoneInService, message)
+}
+
+/// Whether a real server would take new connections if it were in the kernel.
+fn takes_connections(record: &VirtualServiceRecord) -> bool {
+    record.desired().pairs.values().any(|pair| matches!(pair, Pair::Accepted { weight } if *weight > 0))
 }
 
 fn real_server_accepted(key: &ObjectKey, record: &RealServerRecord, inventory: &Inventory) -> ConditionValue {

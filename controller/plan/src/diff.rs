@@ -1,24 +1,40 @@
 //! The difference between what should exist and what does, as steps.
 
+mod vip;
+
 use std::collections::BTreeMap;
-use std::net::IpAddr;
-use std::sync::Arc;
 
 use crate::desired::DesiredService;
-use crate::outcome::{Announcing, Programming};
-use crate::service::{DestinationKey, Service, ServiceKey, family_of};
+use crate::outcome::Programming;
+use crate::service::{DestinationKey, Service, ServiceKey};
 use crate::step::Step;
+
+pub use vip::{
+    BoundAddress, Holder, Need, Place, Probe, Role, VipDecision, VipView, mac_text, vip, vip_prefix,
+};
+
+/// What the ledger says of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// Nothing: what stands under its key is somebody else's.
+    None,
+    /// We were about to make it, and the kernel was not seen to have it. What stands under its key now may be
+    /// ours, made just before the agent died, or somebody else's, made after it.
+    Intent,
+    /// We made it or adopted it.
+    Confirmed,
+}
 
 /// What is known of one service when it is compared.
 #[derive(Clone, Copy, Debug)]
-#[allow(clippy::struct_excessive_bools)] // four facts that come from four places, in any combination
+#[allow(clippy::struct_excessive_bools)] // three facts that come from three places, in any combination
 pub struct ServiceView<'a> {
     /// What should exist, if anything.
     pub desired: Option<&'a DesiredService>,
     /// What the kernel reports, if anything.
     pub observed: Option<&'a Service>,
-    /// The ledger says that we made it.
-    pub ours: bool,
+    /// What the ledger says of it.
+    pub claim: Claim,
     /// The object that asked for it is there but has no version that is known to be good: remove nothing.
     pub held: bool,
     /// A real server of the service is there but has no version that is known to be good: remove no
@@ -42,25 +58,40 @@ impl ServiceView<'_> {
 pub struct ServiceDecision {
     /// What to do.
     pub steps: Vec<Step>,
-    /// The kernel's service equals what is desired and becomes ours; at most thresholds are left to be set.
+    /// The kernel's service becomes ours: it equals what is desired but for thresholds, or it is what we had
+    /// begun to make.
     pub adopt: bool,
     /// Why nothing is done although something is desired.
     pub refused: Option<Programming>,
-    /// The ledger's entry has no object and no service any more.
+    /// The ledger's entry stands for nothing any more: it has no object, and the service is gone or was never
+    /// known to be ours.
     pub forget: bool,
+}
+
+impl ServiceDecision {
+    /// Whether everything stays as it is.
+    pub fn is_nothing(&self) -> bool {
+        let Self { steps, adopt, refused, forget } = self;
+        steps.is_empty() && !adopt && refused.is_none() && !forget
+    }
 }
 
 /// Compares one service.
 pub fn service(key: &ServiceKey, view: ServiceView<'_>) -> ServiceDecision {
     let mut decision = ServiceDecision { steps: Vec::new(), adopt: false, refused: None, forget: false };
     match (view.desired, view.observed) {
-        (None, None) => decision.forget = view.ours && !view.held,
-        (None, Some(_)) => {
-            if view.ours && !view.held && view.ledger_usable {
+        (None, None) => decision.forget = view.claim != Claim::None && !view.held,
+        (None, Some(_)) => match view.claim {
+            Claim::Confirmed if !view.held && view.ledger_usable => {
                 decision.steps.push(Step::DelService { key: *key });
             }
-        }
-        (Some(_), observed) if !(view.ledger_usable || view.ours && observed.is_some()) => {
+            // Whose it is cannot be told without a declaration to compare it with, so it is left alone.
+            Claim::Intent => decision.forget = !view.held,
+            Claim::None | Claim::Confirmed => {}
+        },
+        (Some(_), observed)
+            if !(view.ledger_usable || view.claim == Claim::Confirmed && observed.is_some()) =>
+        {
             decision.refused = Some(Programming::LedgerUnusable(format!(
                 "the ledger cannot be used, so {key} is neither added nor taken over; see the agent's log"
             )));
@@ -74,17 +105,22 @@ pub fn service(key: &ServiceKey, view: ServiceView<'_>) -> ServiceDecision {
                 settings: wanted.settings,
             }));
         }
-        (Some(desired), Some(observed)) if !view.ours => {
-            if let Some(difference) = first_difference(desired, observed) {
+        (Some(desired), Some(observed)) => {
+            let difference = match view.claim {
+                Claim::Confirmed => None,
+                // What we had begun to make has our settings, and as many of our destinations as were reached.
+                Claim::Intent => first_difference(desired, observed, Missing::Fine),
+                Claim::None => first_difference(desired, observed, Missing::Differs),
+            };
+            if let Some(difference) = difference {
                 decision.refused = Some(Programming::Foreign(format!(
                     "the kernel already has {key}, made by somebody else, and it differs: {difference}; it is left alone. Remove it (ipvsadm -D), or make it equal and it is adopted"
                 )));
             } else {
-                decision.adopt = true;
+                decision.adopt = view.claim != Claim::Confirmed;
                 repair(key, desired, observed, &view, &mut decision.steps);
             }
         }
-        (Some(desired), Some(observed)) => repair(key, desired, observed, &view, &mut decision.steps),
     }
     decision
 }
@@ -128,15 +164,24 @@ fn repair(
     }
 }
 
+/// What a destination that is declared and not in the kernel says of whose the service is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Missing {
+    Fine,
+    Differs,
+}
+
 /// Adoption is only for what equals the declaration in scheduler, flags, persistence and every destination's
 /// address, port, forwarding and weight.
-fn first_difference(desired: &DesiredService, observed: &Service) -> Option<String> {
+fn first_difference(desired: &DesiredService, observed: &Service, missing: Missing) -> Option<String> {
     if desired.settings() != &observed.settings {
         return Some(format!("it has {}, declared is {}", observed.settings, desired.settings()));
     }
     for (destination, wanted) in &desired.destinations {
         match observed.destinations.get(destination) {
-            None => return Some(format!("it has no destination {destination}")),
+            None if missing == Missing::Differs => {
+                return Some(format!("it has no destination {destination}"));
+            }
             Some(reported)
                 if reported.weight != wanted.settings.weight
                     || !wanted.settings.agrees_in_forwarding(reported) =>
@@ -146,167 +191,12 @@ fn first_difference(desired: &DesiredService, observed: &Service) -> Option<Stri
                     wanted.settings
                 ));
             }
-            Some(_) => {}
+            None | Some(_) => {}
         }
     }
     let extra =
         observed.destinations.keys().find(|destination| !desired.destinations.contains_key(destination))?;
     Some(format!("it has a destination {extra} that is not declared"))
-}
-
-/// Whether this Director may hold a VIP: passed in, so that failover can decide it later.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// It may.
-    Active,
-    /// Another Director lives, and nothing yet decides between the two.
-    Blocked {
-        /// Its node.
-        peer: String,
-    },
-}
-
-/// Whether another host was found to answer for a VIP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Probe {
-    /// Not asked yet, or the answer is too old.
-    Unknown,
-    /// Nobody answered.
-    Free,
-    /// Somebody did.
-    Taken {
-        /// The MAC address that answered.
-        mac: [u8; 6],
-    },
-}
-
-/// An address of this host that equals a VIP.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BoundAddress {
-    /// The link's name.
-    pub link: Arc<str>,
-    /// The link's index.
-    pub link_index: u32,
-    /// Whether it carries our mark (`IFA_PROTO`) or the ledger says that we bound it.
-    pub ours: bool,
-}
-
-/// Whether the services of this Director need a VIP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Need {
-    /// No service uses it.
-    Unused,
-    /// Services use it, but none of them is in force here (somebody else's differ, or ownership cannot be
-    /// written down): it is neither bound nor let go.
-    AsItIs,
-    /// A service that is in force here uses it.
-    Used,
-}
-
-/// What is known of one VIP when it is compared.
-#[derive(Clone, Debug)]
-pub struct VipView<'a> {
-    /// Whether a service needs it.
-    pub need: Need,
-    /// Every address of this host that equals it.
-    pub bound: &'a [BoundAddress],
-    /// The link that should hold it, or why there is none.
-    pub link: Result<Arc<str>, String>,
-    /// The probe's answer.
-    pub probe: Probe,
-    /// Whether this Director may hold it.
-    pub role: &'a Role,
-    /// Remove nothing: the ledger cannot be used, or what asked for it has no version known to be good.
-    pub held: bool,
-    /// Whether ownership can be written down.
-    pub ledger_usable: bool,
-}
-
-/// What the comparison of one VIP says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct VipDecision {
-    /// What to do.
-    pub steps: Vec<Step>,
-    /// Where the VIP stands if the steps work; `None` if it is not needed, or not here.
-    pub announcing: Option<Announcing>,
-    /// Ask the network who holds it, and come again.
-    pub probe: bool,
-    /// The link on which we hold it and should announce it.
-    pub announce_on: Option<Arc<str>>,
-}
-
-/// Compares one VIP.
-pub fn vip(vip: IpAddr, view: &VipView<'_>) -> VipDecision {
-    let mut decision = VipDecision { steps: Vec::new(), announcing: None, probe: false, announce_on: None };
-    let ours: Vec<&BoundAddress> = view.bound.iter().filter(|address| address.ours).collect();
-    let unbind = || ours.iter().map(|address| Step::UnbindVip { vip, link: Arc::clone(&address.link) });
-    if view.need == Need::Unused {
-        if !view.held && view.ledger_usable {
-            decision.steps.extend(unbind());
-        }
-        return decision;
-    }
-    match (ours.first(), view.bound.first(), view.role) {
-        (Some(_), _, Role::Blocked { peer }) => {
-            decision.announcing = Some(Announcing::PeerWithoutVrrp { peer: peer.clone() });
-            decision.steps.extend(unbind());
-            return decision;
-        }
-        (Some(ours), _, Role::Active) => {
-            decision.announcing = Some(Announcing::Announced(String::new()));
-            decision.announce_on = Some(Arc::clone(&ours.link));
-            return decision;
-        }
-        (None, Some(foreign), _) => {
-            decision.announcing = Some(Announcing::Announced(format!(
-                "{vip} was already on {}, bound by somebody else; it is used as it is and will not be removed",
-                foreign.link
-            )));
-            return decision;
-        }
-        (None, None, _) if view.need == Need::AsItIs => return decision,
-        (None, None, Role::Blocked { peer }) => {
-            decision.announcing = Some(Announcing::PeerWithoutVrrp { peer: peer.clone() });
-            return decision;
-        }
-        (None, None, Role::Active) => {}
-    }
-    let link = match &view.link {
-        Ok(link) => link,
-        Err(words) => {
-            decision.announcing = Some(Announcing::NoInterface(words.clone()));
-            return decision;
-        }
-    };
-    decision.announcing = Some(match view.probe {
-        Probe::Unknown => {
-            decision.probe = true;
-            Announcing::Pending(format!("asking on {link} whether another host holds {vip}"))
-        }
-        Probe::Taken { mac } => Announcing::Conflict { mac },
-        Probe::Free if !view.ledger_usable => Announcing::Pending(
-            "the ledger cannot be used, so the VIP is not bound; see the agent's log".to_owned(),
-        ),
-        Probe::Free => {
-            decision.steps.push(Step::BindVip { vip, link: Arc::clone(link) });
-            decision.announce_on = Some(Arc::clone(link));
-            Announcing::Announced(String::new())
-        }
-    });
-    decision
-}
-
-/// How a MAC address is written.
-pub fn mac_text(mac: [u8; 6]) -> String {
-    mac.map(|byte| format!("{byte:02x}")).join(":")
-}
-
-/// The prefix length with which a VIP is bound: it is a host's address, never a network.
-pub fn vip_prefix(vip: IpAddr) -> u8 {
-    match family_of(vip) {
-        crate::service::Family::IPv4 => 32,
-        crate::service::Family::IPv6 => 128,
-    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 
 mod claims;
 mod membership;
+mod record;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,6 +17,8 @@ use crate::validate::{self, Violation};
 
 use claims::Claims;
 use membership::Membership;
+use record::{Age, age, asked_keys};
+pub use record::{RealServerRecord, VirtualServiceRecord};
 
 /// A change that a source delivers.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,54 +27,6 @@ pub enum Change {
     Upsert(Object),
     /// The object is gone, on explicit evidence.
     Removed(ObjectKey),
-}
-
-/// Who is older: by creation time, then by namespace and name.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Age {
-    created: i64,
-    key: ObjectKey,
-}
-
-/// A virtual service and what became of it.
-#[derive(Clone, Debug)]
-pub struct VirtualServiceRecord {
-    /// The object as last delivered.
-    pub object: Object,
-    /// The rules that its spec breaks.
-    pub violations: Vec<Violation>,
-    /// The older virtual service that has one of its services, if any.
-    pub conflict: Option<(ServiceKey, ObjectKey)>,
-    /// The last accepted version: what is in force.
-    pub in_force: Option<Arc<ValidVirtualService>>,
-    /// The last spec that broke no rule of its own.
-    candidate: Option<Arc<ValidVirtualService>>,
-    desired: Desired,
-}
-
-impl VirtualServiceRecord {
-    /// Whether the spec as last delivered is in force.
-    pub fn accepted(&self) -> bool {
-        self.violations.is_empty() && self.conflict.is_none()
-    }
-
-    /// The services that should exist for it, and the verdict on each real server.
-    pub fn desired(&self) -> &Desired {
-        &self.desired
-    }
-}
-
-/// A real server and what became of it.
-#[derive(Clone, Debug)]
-pub struct RealServerRecord {
-    /// The object as last delivered.
-    pub object: Object,
-    /// The rules that its spec breaks.
-    pub violations: Vec<Violation>,
-    /// The last accepted version: what is in force.
-    pub in_force: Option<Arc<ValidRealServer>>,
-    /// The virtual services that select it.
-    pub selected_by: BTreeSet<ObjectKey>,
 }
 
 /// What changed since the last look.
@@ -92,18 +47,43 @@ pub struct Inventory {
     membership: Membership,
     /// Real servers without a version that was ever accepted.
     unsettled: BTreeSet<ObjectKey>,
+    /// Virtual services whose pairs are to be judged again.
+    stale: BTreeSet<ObjectKey>,
     dirty: Dirty,
 }
 
 impl Inventory {
     /// Takes in one change.
     pub fn change(&mut self, change: Change) {
+        self.change_all([change]);
+    }
+
+    /// Takes in changes that came together. Each virtual service that they touch is judged once, so that the real
+    /// servers of one service do not cost the square of their number when they come at once.
+    pub fn change_all(&mut self, changes: impl IntoIterator<Item = Change>) {
+        for change in changes {
+            self.take_in(change);
+        }
+        for virtual_service in std::mem::take(&mut self.stale) {
+            self.rebuild(&virtual_service);
+        }
+    }
+
+    fn take_in(&mut self, change: Change) {
         match change {
-            Change::Upsert(object) => match object.spec.clone() {
-                Spec::VirtualService(spec) => {
+            Change::Upsert(object) => match (object.spec.clone(), object.key.kind) {
+                (Spec::VirtualService(spec), _) => {
                     self.upsert_virtual_service(object, validate::virtual_service(&spec));
                 }
-                Spec::RealServer(spec) => self.upsert_real_server(object, validate::real_server(&spec)),
+                (Spec::RealServer(spec), _) => {
+                    self.upsert_real_server(object, validate::real_server(&spec));
+                }
+                (Spec::Malformed(violation), Kind::VirtualService) => {
+                    self.upsert_virtual_service(object, Err(vec![violation]));
+                }
+                (Spec::Malformed(violation), Kind::RealServer) => {
+                    self.upsert_real_server(object, Err(vec![violation]));
+                }
             },
             Change::Removed(key) => match key.kind {
                 Kind::VirtualService => self.remove_virtual_service(&key),
@@ -247,9 +227,7 @@ impl Inventory {
             self.unsettled.insert(key.clone());
         }
         self.real_servers.insert(key, RealServerRecord { object, violations, in_force, selected_by });
-        for virtual_service in affected {
-            self.rebuild(&virtual_service);
-        }
+        self.stale.append(&mut affected);
     }
 
     fn remove_real_server(&mut self, key: &ObjectKey) {
@@ -259,7 +237,11 @@ impl Inventory {
         self.membership.remove_labels(key);
         self.unsettled.remove(key);
         for virtual_service in record.selected_by {
-            self.rebuild(&virtual_service);
+            // If it comes again before the others are judged, it is another one.
+            if let Some(record) = self.virtual_services.get_mut(&virtual_service) {
+                record.desired.pairs.remove(key);
+            }
+            self.stale.insert(virtual_service);
         }
     }
 
@@ -314,7 +296,7 @@ impl Inventory {
                 Some(version) => self.membership.set_selector(&age.key, &version.selector),
                 None => self.membership.remove_selector(&age.key),
             }
-            self.rebuild(&age.key);
+            self.stale.insert(age.key);
         }
     }
 
@@ -374,18 +356,7 @@ impl Inventory {
     }
 }
 
-fn age(object: &Object) -> Age {
-    Age { created: object.created, key: object.key.clone() }
-}
-
-/// What a virtual service asks for: by its newest good spec and by the version in force.
-fn asked_keys(record: &VirtualServiceRecord) -> BTreeSet<ServiceKey> {
-    [&record.candidate, &record.in_force]
-        .into_iter()
-        .flatten()
-        .flat_map(|version| version.services.iter().copied())
-        .collect()
-}
-
+#[cfg(test)]
+mod batch_tests;
 #[cfg(test)]
 mod tests;

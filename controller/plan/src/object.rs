@@ -9,6 +9,7 @@ use lvs_crds::{RealServerSpec, VirtualServiceSpec};
 
 use crate::selector::Selector;
 use crate::service::{Family, ServiceKey, ServiceSettings};
+use crate::validate::Violation;
 
 /// The kinds that decide about rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -72,13 +73,15 @@ pub struct Object {
     pub spec: Spec,
 }
 
-/// The spec of either kind.
+/// The spec of either kind. Which one a malformed spec should have been, the object's key says.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Spec {
     /// Of a `VirtualService`.
     VirtualService(Arc<VirtualServiceSpec>),
     /// Of a `RealServer`.
     RealServer(Arc<RealServerSpec>),
+    /// It does not fit the types of this version of the API: where, and why.
+    Malformed(Violation),
 }
 
 /// A `VirtualServiceSpec` that keeps every rule, parsed.

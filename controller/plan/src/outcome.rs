@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::diff::Holder;
 use crate::reason::Reason;
 use crate::service::{DestinationKey, ServiceKey, ServiceSettings};
 use crate::step::{Applied, Step, StepError};
@@ -59,6 +60,11 @@ pub struct ServiceOutcome {
 }
 
 impl ServiceOutcome {
+    /// All as declared.
+    pub fn programmed() -> Self {
+        Self { programming: Programming::Programmed, missing: BTreeSet::new() }
+    }
+
     /// Takes in the destinations that are on no link of this Director, and why.
     #[must_use]
     pub fn with_off_segment(mut self, off_segment: &BTreeMap<DestinationKey, String>) -> Self {
@@ -80,30 +86,32 @@ pub enum Announcing {
     Pending(String),
     /// Another host answers for it.
     Conflict {
-        /// That host's MAC address.
-        mac: [u8; 6],
+        /// That host.
+        holder: Holder,
+        /// It is bound here all the same: the other came later.
+        bound: bool,
     },
     /// Another Director lives, and nothing yet decides between the two.
     PeerWithoutVrrp {
         /// Its node.
         peer: String,
     },
+    /// Its link is down or has no carrier, so nobody hears of it.
+    Unheard(String),
     /// No link can hold it.
     NoInterface(String),
     /// The kernel did not bind it.
     Refused(String),
 }
 
-/// What became of one service: taken from the steps that were about it.
+/// What became of the services of which a step failed; every other one is as declared.
 ///
 /// The first failure counts, because what follows it mostly fails because of it.
-pub fn of_service(key: &ServiceKey, applied: &Applied) -> ServiceOutcome {
-    let mut outcome = ServiceOutcome { programming: Programming::Programmed, missing: BTreeSet::new() };
+pub fn of_failed_services(applied: &Applied) -> BTreeMap<ServiceKey, ServiceOutcome> {
+    let mut outcomes = BTreeMap::new();
     for (step, result) in applied.results() {
-        if step.service() != Some(key) {
-            continue;
-        }
-        let Err(error) = result else { continue };
+        let (Some(key), Err(error)) = (step.service(), result) else { continue };
+        let outcome = outcomes.entry(*key).or_insert_with(ServiceOutcome::programmed);
         if let Step::NewDestination { destination, .. } = step {
             outcome.missing.insert(*destination);
         }
@@ -111,7 +119,7 @@ pub fn of_service(key: &ServiceKey, applied: &Applied) -> ServiceOutcome {
             outcome.programming = failure(step, error);
         }
     }
-    outcome
+    outcomes
 }
 
 /// The errno of a step in the words of the API.
@@ -199,7 +207,8 @@ mod tests {
 
     fn programming(step: Step, errno: i32) -> Programming {
         let error = StepError::Kernel { errno, text: format!("errno {errno}") };
-        of_service(&key(), &Plan::new(vec![step]).applied(vec![Err(error)])).programming
+        let mut failed = of_failed_services(&Plan::new(vec![step]).applied(vec![Err(error)]));
+        failed.remove(&key()).expect("a step of it failed").programming
     }
 
     #[test]

@@ -109,7 +109,8 @@ fn the_document_explains_every_condition_and_no_other() {
     }
     let (services, vips) = (BTreeMap::new(), BTreeMap::new());
     let record = inventory.virtual_service(&key(Kind::VirtualService)).expect("it is there");
-    let report = conditions::virtual_service(record, Findings { services: &services, vips: &vips });
+    let report =
+        conditions::virtual_service(record, Findings { services: &services, vips: &vips, unreadable: None });
     let record = inventory.real_server(&key(Kind::RealServer)).expect("it is there");
     let of_real_server = conditions::real_server(&key(Kind::RealServer), record, &inventory);
     let known: BTreeSet<&str> =

@@ -244,6 +244,7 @@ mod tests {
             warning: true,
             action: "Repair",
             note: note.to_owned(),
+            condition: None,
         }
     }
 

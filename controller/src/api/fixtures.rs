@@ -33,6 +33,12 @@ pub(super) fn real_server(name: &str) -> Object {
     }
 }
 
+pub(super) fn address_of(mut object: Object, address: std::net::IpAddr) -> Object {
+    let spec = serde_json::from_value(serde_json::json!({"address": address.to_string()}));
+    object.spec = Spec::RealServer(Arc::new(spec.expect("a test's spec")));
+    object
+}
+
 pub(super) fn label(mut object: Object, name: &str, value: &str) -> Object {
     object.labels.insert(name.to_owned(), value.to_owned());
     object

@@ -8,15 +8,29 @@ use std::borrow::Cow;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
-use kube::core::DeserializeGuard;
-use kube::core::error_boundary::InvalidObject;
+use lvs_plan::validate::Violation;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer, Error as _};
 use serde_json::Value;
 
-/// A `K`, or the metadata of an object that should have been one.
+use crate::manifests::json;
+
+/// A `K`, or what can be known of an object that should have been one.
 #[derive(Clone, Debug)]
-pub(super) struct Guarded<K>(pub(super) DeserializeGuard<K>);
+pub(super) enum Guarded<K> {
+    Understood(Box<K>),
+    Malformed(Box<Malformed>),
+}
+
+/// An object that does not fit the API of this version.
+#[derive(Clone, Debug)]
+pub(super) struct Malformed {
+    pub(super) metadata: ObjectMeta,
+    /// Where it does not fit, and why.
+    pub(super) violation: Violation,
+    /// Its status as it is.
+    pub(super) status: Value,
+}
 
 impl<'de, K> Deserialize<'de> for Guarded<K>
 where
@@ -29,20 +43,24 @@ where
             metadata.remove("annotations");
         }
         if let Ok(object) = K::deserialize(&value) {
-            return Ok(Self(DeserializeGuard(Ok(object))));
+            return Ok(Self::Understood(Box::new(object)));
         }
-        if let Value::Object(fields) = &mut value {
-            fields.remove("status");
-        }
-        let object = match K::deserialize(&value) {
-            Ok(object) => Ok(object),
+        let status = match &mut value {
+            Value::Object(fields) => fields.remove("status").unwrap_or_default(),
+            _ => Value::Null,
+        };
+        match K::deserialize(&value) {
+            Ok(object) => Ok(Self::Understood(Box::new(object))),
             Err(error) => {
+                let Violation { field, message } = json::violation::<K>(&value)
+                    .unwrap_or_else(|| Violation { field: "spec".to_owned(), message: error.to_string() });
+                let message = format!("{message}; it does not fit the API of this version");
                 let metadata = value.get_mut("metadata").map(Value::take).unwrap_or_default();
                 let metadata = ObjectMeta::deserialize(metadata).map_err(D::Error::custom)?;
-                Err(InvalidObject { error: error.to_string(), metadata })
+                let violation = Violation { field, message };
+                Ok(Self::Malformed(Box::new(Malformed { metadata, violation, status })))
             }
-        };
-        Ok(Self(DeserializeGuard(object)))
+        }
     }
 }
 
@@ -67,11 +85,17 @@ impl<K: Resource> Resource for Guarded<K> {
     }
 
     fn meta(&self) -> &ObjectMeta {
-        self.0.meta()
+        match self {
+            Self::Understood(object) => object.meta(),
+            Self::Malformed(malformed) => &malformed.metadata,
+        }
     }
 
     fn meta_mut(&mut self) -> &mut ObjectMeta {
-        self.0.meta_mut()
+        match self {
+            Self::Understood(object) => object.meta_mut(),
+            Self::Malformed(malformed) => &mut malformed.metadata,
+        }
     }
 }
 
@@ -94,19 +118,21 @@ mod tests {
             "spec": {"vip": "172.16.21.10"},
             "status": {"directors": [{"name": "d1", "role": "ARoleOfTheFuture", "programmed": true}]},
         }));
-        let object = object.0.0.expect("the spec is fine");
+        let Guarded::Understood(object) = object else { panic!("the spec is fine: {object:?}") };
         assert_eq!(object.spec.vip.as_deref(), Some("172.16.21.10"));
         assert!(object.status.is_none() && object.metadata.managed_fields.is_none());
     }
 
     #[test]
-    fn an_object_that_cannot_be_understood_keeps_its_name() {
+    fn an_object_that_cannot_be_understood_keeps_its_name_and_says_which_field_does_not_fit() {
         let object = read(json!({
             "apiVersion": "lvs-operator.dev/v1alpha1", "kind": "VirtualService",
             "metadata": {"name": "web", "namespace": "default"},
             "spec": {"vip": 7},
         }));
         assert_eq!(object.meta().name.as_deref(), Some("web"));
-        assert!(object.0.0.unwrap_err().error.contains("invalid type"));
+        let Guarded::Malformed(malformed) = object else { panic!("it does not fit: {object:?}") };
+        assert_eq!(malformed.violation.field, "spec.vip");
+        assert!(malformed.violation.message.contains("expected a string"), "{}", malformed.violation);
     }
 }

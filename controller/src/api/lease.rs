@@ -20,7 +20,7 @@ use tracing::{info, warn};
 
 use super::connect::{Connection, explain, is_away};
 use super::directors::Directors;
-use super::peers::{Director, LeaseFacts, Peers, RENEW, acquire_time};
+use super::peers::{Director, LeaseFacts, Peers, RENEW, acquire_time, senior_by_date};
 use super::source::Contact;
 use crate::board::Board;
 use crate::chain::chain;
@@ -190,13 +190,9 @@ impl Leases {
         leases: &Api<Lease>,
         identity: &Identity,
     ) -> Result<Option<LeaseFacts>, kube::Error> {
-        let (name, value) = COMPONENT;
-        let params = ListParams::default().labels(&format!("{name}={value}"));
-        let list = within(leases.list(&params)).await?;
-        let (own, others): (Vec<LeaseFacts>, Vec<LeaseFacts>) =
-            list.items.into_iter().filter_map(facts).partition(|facts| facts.name == identity.node_name);
+        let (own, others) = list(leases, identity).await?;
         self.peers.look(others, Instant::now(), Timestamp::now());
-        Ok(own.into_iter().next())
+        Ok(own)
     }
 
     async fn renew(
@@ -301,6 +297,39 @@ impl Leases {
             changed
         });
     }
+}
+
+/// Our own Lease and the others'.
+async fn list(
+    leases: &Api<Lease>,
+    identity: &Identity,
+) -> Result<(Option<LeaseFacts>, Vec<LeaseFacts>), kube::Error> {
+    let (name, value) = COMPONENT;
+    let params = ListParams::default().labels(&format!("{name}={value}"));
+    let list = within(leases.list(&params)).await?;
+    let (own, others): (Vec<LeaseFacts>, Vec<LeaseFacts>) =
+        list.items.into_iter().filter_map(facts).partition(|facts| facts.name == identity.node_name);
+    Ok((own.into_iter().next(), others))
+}
+
+/// The role that an agent started now would have, by the dates in the Leases. Nothing is written.
+///
+/// # Errors
+/// If the Leases cannot be read.
+pub(super) async fn role_at_a_glance(
+    client: Client,
+    identity: &Identity,
+    rules_in_force: bool,
+) -> Result<Role, kube::Error> {
+    let leases: Api<Lease> = Api::namespaced(client, &identity.namespace);
+    let (own, others) = list(&leases, identity).await?;
+    let clock = Timestamp::now();
+    let latest = others.iter().map(|other| other.acquired).max();
+    let acquired = acquire_time(own.as_ref(), rules_in_force, latest, clock);
+    Ok(match senior_by_date(&identity.node_name, acquired, &others, clock) {
+        Some(peer) => Role::Blocked { peer: peer.to_owned() },
+        None => Role::Active,
+    })
 }
 
 /// Deletes our Lease, so that the others need not wait until it expires.

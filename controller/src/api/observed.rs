@@ -4,13 +4,12 @@ use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
-use lvs_crds::{
-    RealServer, RealServerSpec, RealServerStatus, VirtualService, VirtualServiceSpec, VirtualServiceStatus,
-};
+use lvs_crds::{RealServer, RealServerStatus, VirtualService, VirtualServiceStatus};
 use lvs_plan::{Kind, Object, ObjectKey, Spec};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
-use super::guarded::Guarded;
+use super::guarded::{Guarded, Malformed};
 
 /// The status that the API server has.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,8 +38,6 @@ impl ServerStatus {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Observed {
     pub(super) object: Object,
-    /// Why its spec could not be understood; `object.spec` is then [`Watched::unreadable`].
-    pub(super) malformed: Option<String>,
     pub(super) status: Option<ServerStatus>,
 }
 
@@ -52,9 +49,8 @@ pub(super) trait Watched:
 
     fn into_parts(self) -> (ObjectMeta, Spec, Option<ServerStatus>);
 
-    /// Stands for a spec that cannot be understood: it breaks a rule, so what is in force for the object stays,
-    /// as for any other object that breaks one.
-    fn unreadable() -> Spec;
+    /// The status alone, if it can be understood.
+    fn status(json: Value) -> Option<ServerStatus>;
 }
 
 impl Watched for VirtualService {
@@ -65,8 +61,8 @@ impl Watched for VirtualService {
         (metadata, Spec::VirtualService(Arc::new(spec)), status.map(ServerStatus::VirtualService))
     }
 
-    fn unreadable() -> Spec {
-        Spec::VirtualService(Arc::new(VirtualServiceSpec::default()))
+    fn status(json: Value) -> Option<ServerStatus> {
+        serde_json::from_value(json).ok().map(ServerStatus::VirtualService)
     }
 }
 
@@ -78,15 +74,8 @@ impl Watched for RealServer {
         (metadata, Spec::RealServer(Arc::new(spec)), status.map(ServerStatus::RealServer))
     }
 
-    fn unreadable() -> Spec {
-        Spec::RealServer(Arc::new(RealServerSpec {
-            address: String::new(),
-            weight: 0,
-            drain: false,
-            upper_threshold: None,
-            lower_threshold: None,
-            port: None,
-        }))
+    fn status(json: Value) -> Option<ServerStatus> {
+        serde_json::from_value(json).ok().map(ServerStatus::RealServer)
     }
 }
 
@@ -97,12 +86,12 @@ pub(super) fn key_of<K: Watched>(object: &Guarded<K>) -> ObjectKey {
 
 /// Reads one object.
 pub(super) fn observe<K: Watched>(object: Guarded<K>) -> Observed {
-    let (metadata, spec, status, malformed) = match object.0.0 {
-        Ok(object) => {
-            let (metadata, spec, status) = object.into_parts();
-            (metadata, spec, status, None)
+    let (metadata, spec, status) = match object {
+        Guarded::Understood(object) => object.into_parts(),
+        Guarded::Malformed(malformed) => {
+            let Malformed { metadata, violation, status } = *malformed;
+            (metadata, Spec::Malformed(violation), K::status(status))
         }
-        Err(invalid) => (invalid.metadata, K::unreadable(), None, Some(invalid.error)),
     };
     let object = Object {
         key: key(K::KIND, &metadata),
@@ -113,7 +102,7 @@ pub(super) fn observe<K: Watched>(object: Guarded<K>) -> Observed {
         file: None,
         spec,
     };
-    Observed { object, malformed, status }
+    Observed { object, status }
 }
 
 fn key(kind: Kind, metadata: &ObjectMeta) -> ObjectKey {
@@ -142,31 +131,29 @@ mod tests {
         }))
         .unwrap();
         assert_eq!(key_of(&object).to_string(), "shop/rs1");
-        let Observed { object, malformed, status } = observe(object);
+        let Observed { object, status } = observe(object);
         assert_eq!((object.uid.as_str(), object.generation, object.created), ("u1", 3, 1_700_000_000));
         assert_eq!(object.labels["app"], "web");
-        assert_eq!((malformed, status), (None, None));
+        assert_eq!(status, None);
     }
 
     #[test]
-    fn an_object_that_cannot_be_understood_is_there_with_a_spec_that_breaks_a_rule() {
-        for (object, rules_broken) in [
-            (observe::<VirtualService>(malformed("VirtualService")), true),
-            (observe::<RealServer>(malformed("RealServer")), true),
-        ] {
-            assert!(object.malformed.is_some());
-            let broken = match &object.object.spec {
-                Spec::VirtualService(spec) => lvs_plan::validate::virtual_service(spec).is_err(),
-                Spec::RealServer(spec) => lvs_plan::validate::real_server(spec).is_err(),
-            };
-            assert_eq!(broken, rules_broken, "{:?}", object.object.key);
+    fn an_object_that_cannot_be_understood_is_there_with_what_is_wrong_and_its_status() {
+        let web = observe::<VirtualService>(malformed("VirtualService"));
+        let rs1 = observe::<RealServer>(malformed("RealServer"));
+        for object in [&web.object, &rs1.object] {
+            let Spec::Malformed(violation) = &object.spec else { panic!("{:?}", object.spec) };
+            assert_eq!(violation.field, "spec");
         }
+        assert_eq!((web.object.key.kind, rs1.object.key.kind), (Kind::VirtualService, Kind::RealServer));
+        assert_eq!(web.status.unwrap().as_virtual_service().unwrap().observed_generation, Some(3));
     }
 
     fn malformed<K: Watched>(kind: &str) -> Guarded<K> {
         serde_json::from_value(json!({
             "apiVersion": "lvs-operator.dev/v1alpha1", "kind": kind,
             "metadata": {"name": "bad", "namespace": "default"}, "spec": 7,
+            "status": {"observedGeneration": 3},
         }))
         .unwrap()
     }

@@ -133,6 +133,21 @@ impl Seen {
     }
 }
 
+/// For a look that is too short to see a Lease change: the Director that holds the VIPs instead of `me`, if the dates
+/// in the Leases are right.
+pub(super) fn senior_by_date<'l>(
+    me: &str,
+    acquired: Timestamp,
+    others: &'l [LeaseFacts],
+    clock: Timestamp,
+) -> Option<&'l str> {
+    let seniors = others.iter().filter(|other| {
+        (other.acquired, other.name.as_str()) < (acquired, me)
+            && clock.duration_since(other.renewed).unsigned_abs() < other.duration
+    });
+    seniors.min_by_key(|other| other.acquired).map(|other| other.name.as_str())
+}
+
 /// The date of our Lease. One that we left behind is taken up again, with its seniority, if it has not
 /// expired (by our own clock, which wrote it) or if the rules stayed in force meanwhile (the ledger knows them, so
 /// the kernel never stopped). Otherwise we come after everybody whose Lease we saw.
@@ -187,6 +202,18 @@ mod tests {
 
     fn blocked(peer: &str) -> Role {
         Role::Blocked { peer: peer.to_owned() }
+    }
+
+    #[test]
+    fn at_a_glance_whoever_came_before_and_renewed_lately_holds_the_vips() {
+        let senior =
+            |others: &[LeaseFacts]| senior_by_date("d2", clock(100), others, clock(1_000)).map(str::to_owned);
+        assert_eq!(senior(&[]), None);
+        assert_eq!(senior(&[lease("d9", 50, 970)]).as_deref(), Some("d9"));
+        assert_eq!(senior(&[lease("d9", 50, 970), lease("d8", 40, 970)]).as_deref(), Some("d8"));
+        assert_eq!(senior(&[lease("d9", 50, 950)]), None, "it has expired");
+        assert_eq!(senior(&[lease("d1", 101, 999)]), None, "it came after us");
+        assert_eq!(senior(&[lease("d1", 100, 999)]).as_deref(), Some("d1"), "the first by name");
     }
 
     #[test]

@@ -5,10 +5,12 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt as _;
 use lvs_crds::{RealServer, VirtualService};
-use lvs_plan::{Change, Kind, ObjectKey};
+use lvs_plan::validate::Violation;
+use lvs_plan::{Change, Kind, ObjectKey, Spec};
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
+use super::Previous;
 use super::connect::Connection;
 use super::feed::{Event, Feed};
 use super::observed::Observed;
@@ -23,6 +25,7 @@ const BATCH: usize = 512;
 
 /// The source. It outlives the connection: a new one goes on where the last one was.
 pub(super) struct Source {
+    me: String,
     kinds: BTreeMap<Kind, Watching>,
     findings: BTreeMap<ObjectKey, Finding>,
     statuses: Statuses,
@@ -54,14 +57,16 @@ struct Watching {
 pub(super) struct Unauthorized;
 
 impl Source {
-    /// `in_force`: the virtual services that the ledger names.
+    /// `me`: this Director's name.
     pub(super) fn new(
-        in_force: BTreeSet<ObjectKey>,
+        me: String,
+        previous: Previous,
         statuses: Statuses,
         sink: mpsc::Sender<Update>,
         contact: watch::Receiver<Contact>,
     ) -> Self {
-        let rules_in_force = !in_force.is_empty();
+        let rules_in_force = previous.rules_in_force();
+        let Previous { virtual_services, destinations } = previous;
         let watching = |store| Watching {
             store,
             problem: Some("the objects have not been read yet".to_owned()),
@@ -69,9 +74,10 @@ impl Source {
         };
         Self {
             kinds: BTreeMap::from([
-                (Kind::VirtualService, watching(Store::new(in_force, false))),
-                (Kind::RealServer, watching(Store::new(BTreeSet::new(), rules_in_force))),
+                (Kind::VirtualService, watching(Store::of_virtual_services(virtual_services))),
+                (Kind::RealServer, watching(Store::of_real_servers(rules_in_force, destinations))),
             ]),
+            me,
             findings: BTreeMap::new(),
             statuses,
             sink,
@@ -125,6 +131,9 @@ impl Source {
         match event {
             Event::ListBegins => watching.store.begin_list(Instant::now()),
             Event::Listed(observed) => {
+                if !watching.store.is_listed() {
+                    self.statuses.inherit(&observed.object.key, observed.status.as_ref(), &self.me);
+                }
                 let object = self.look_at(*observed);
                 self.with_store(kind, |store| store.listed(object));
             }
@@ -139,11 +148,12 @@ impl Source {
             Event::ListEnds => {
                 let removals = watching.store.end_list();
                 watching.problem = watching.store.doubt().map(|doubt| {
-                    let (missing, in_force) = (doubt.missing.len(), watching.store.in_force());
                     format!(
-                        "the API server's list of {kind}s lacks {missing} of the {in_force} in force: nothing is \
-                         removed unless a second list agrees, which follows in a few seconds",
-                        kind = kind.as_str()
+                        "the API server's list of {}s lacks {} of the {} in force: nothing is removed unless a second \
+                         list agrees, which follows in a few seconds",
+                        kind.as_str(),
+                        doubt.missing.len(),
+                        doubt.in_force
                     )
                 });
                 watching.trouble = watching.problem.is_some();
@@ -170,17 +180,14 @@ impl Source {
 
     /// Keeps what others need of an object, and gives back what the driver needs.
     fn look_at(&mut self, observed: Observed) -> lvs_plan::Object {
-        let Observed { object, malformed, status } = observed;
-        self.statuses.saw(&object.key, status, malformed.as_deref());
-        match malformed {
-            Some(words) => {
-                let finding = finding(&object.key, &words);
-                if self.findings.get(&object.key) != Some(&finding) {
-                    warn!("{}: {}", finding.file, finding.message);
-                    self.findings.insert(object.key.clone(), finding);
-                }
+        let Observed { object, status } = observed;
+        self.statuses.saw(&object.key, status);
+        // The driver says it too, in the object's conditions, once the source is complete.
+        match &object.spec {
+            Spec::Malformed(violation) => {
+                self.findings.insert(object.key.clone(), finding(&object.key, violation));
             }
-            None => {
+            Spec::VirtualService(_) | Spec::RealServer(_) => {
                 self.findings.remove(&object.key);
             }
         }
@@ -243,14 +250,12 @@ async fn next(feeds: &mut BTreeMap<Kind, Feed>) -> (Kind, Event) {
     futures::future::select_all(waits).await.0
 }
 
-fn finding(key: &ObjectKey, words: &str) -> Finding {
+fn finding(key: &ObjectKey, Violation { field, message }: &Violation) -> Finding {
     Finding {
         file: format!("{} {key}", key.kind.as_str()),
         line: 0,
         column: 0,
-        field: String::new(),
-        message: format!(
-            "{words}: it does not fit the API of this version, so its last good version stays in force"
-        ),
+        field: field.clone(),
+        message: message.clone(),
     }
 }

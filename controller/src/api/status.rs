@@ -111,11 +111,28 @@ impl Writer {
             let mut content = self.board.lock();
             (std::mem::take(&mut content.dirty), std::mem::take(&mut content.transitions))
         };
-        self.events.push(transitions);
-        let touched = self.statuses.lock().take_touched();
+        let (news, touched) = {
+            let mut statuses = self.statuses.lock();
+            let news = transitions.into_iter().filter(|transition| !statuses.was_told(transition)).collect();
+            (news, statuses.take_touched())
+        };
+        self.events.push(news);
+        self.forget_what_is_over(&dirty);
         let now = Instant::now();
         let served = self.served_by_changed(&dirty);
         self.pace.due_all(dirty.into_iter().chain(touched).chain(served), now);
+    }
+
+    /// What holds again would be news if it failed again.
+    fn forget_what_is_over(&self, dirty: &BTreeSet<ObjectKey>) {
+        let entries: Vec<Arc<Entry>> = {
+            let content = self.board.lock();
+            dirty.iter().filter_map(|key| content.entries.get(key).cloned()).collect()
+        };
+        let mut statuses = self.statuses.lock();
+        for entry in entries {
+            statuses.now_holds(&entry);
+        }
     }
 
     fn all_due(&mut self) {
@@ -181,15 +198,11 @@ impl Writer {
             Kind::VirtualService => (Vec::new(), false),
             Kind::RealServer => self.served(entry),
         };
-        let (status, malformed) = {
-            let content = self.statuses.lock();
-            (content.get(key), content.malformed(key))
-        };
+        let status = self.statuses.lock().get(key);
         let directors = self.directors.borrow().clone();
         let around = Surroundings {
             directors: &directors,
             status: status.as_deref(),
-            malformed: malformed.as_deref(),
             entries: &entries,
             active_here,
             now: Timestamp::now(),

@@ -104,6 +104,8 @@ struct Metadata<'a> {
 enum ItemSpec<'a> {
     VirtualService(&'a lvs_crds::VirtualServiceSpec),
     RealServer(&'a lvs_crds::RealServerSpec),
+    /// Empty: the condition `Accepted` says what is wrong with the real one.
+    Malformed(Value),
 }
 
 impl Statuses {
@@ -161,6 +163,10 @@ fn item<'a>(entry: &'a Entry, status: &'a Status) -> Item<'a> {
         spec: match &object.spec {
             Spec::VirtualService(spec) => ItemSpec::VirtualService(spec),
             Spec::RealServer(spec) => ItemSpec::RealServer(spec),
+            Spec::Malformed(_) => ItemSpec::Malformed(match object.key.kind {
+                Kind::VirtualService => json!({}),
+                Kind::RealServer => json!({"address": ""}),
+            }),
         },
         status,
     }

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use lvs_net::announce::Announced;
-use lvs_plan::diff::Probe;
+use lvs_net::preflight::Finding;
+use lvs_plan::diff::{Holder, Probe};
 use lvs_plan::step::{Plan, Step, StepError};
 use lvs_plan::{DestinationKey, DestinationSettings, Service, ServiceKey};
 
@@ -35,6 +36,8 @@ pub struct FakeKernel {
     pub link: Option<Arc<str>>,
     /// The errno for each of the next steps; `None` lets it pass.
     pub failures: VecDeque<Option<i32>>,
+    /// After so many steps the agent dies, by a panic that the panic hook does not see.
+    pub dies_after: Option<usize>,
     /// How many of the next reads are cut short.
     pub short_reads: usize,
     /// Steps that were taken, failed ones too.
@@ -43,6 +46,18 @@ pub struct FakeKernel {
     pub probes: Vec<IpAddr>,
     /// VIPs that were announced.
     pub announced: Vec<IpAddr>,
+    /// VIPs that were asked for while they were held.
+    pub asked: Vec<IpAddr>,
+    /// The link that the administrator named for VIPs.
+    pub named_link: Option<Arc<str>>,
+    /// Links without carrier.
+    pub no_carrier: BTreeSet<Arc<str>>,
+    /// What keeps clients from reaching VIPs, on every link.
+    pub findings: Vec<Finding>,
+    /// Claims that are to be identified.
+    pub to_identify: Vec<(IpAddr, [u8; 6])>,
+    /// VIPs whose claims by others are listened for.
+    pub listening: BTreeSet<IpAddr>,
 }
 
 impl FakeKernel {
@@ -56,7 +71,14 @@ impl FakeKernel {
         let asked = std::mem::take(&mut self.probes);
         asked
             .into_iter()
-            .map(|vip| (vip, self.strangers.get(&vip).map_or(Probe::Free, |mac| Probe::Taken { mac: *mac })))
+            .map(|vip| {
+                (
+                    vip,
+                    self.strangers
+                        .get(&vip)
+                        .map_or(Probe::Free, |mac| Probe::Taken(Holder { mac: *mac, real_server: None })),
+                )
+            })
             .collect()
     }
 
@@ -114,7 +136,7 @@ impl FakeKernel {
                 self.addresses.push(HostAddress {
                     address: *vip,
                     link: Arc::clone(link),
-                    link_index: 2,
+                    link_index: index_of(link),
                     tagged,
                 });
             }
@@ -128,6 +150,11 @@ impl FakeKernel {
         }
         Ok(())
     }
+}
+
+/// `eth0` has index 2, `eth1` 3.
+fn index_of(link: &str) -> u32 {
+    2 + link.trim_start_matches(|c: char| !c.is_ascii_digit()).parse::<u32>().unwrap_or(0)
 }
 
 fn destination_of<'a>(
@@ -155,6 +182,11 @@ impl Kernel for FakeKernel {
         let steps = plan.steps().iter();
         steps
             .map(|step| {
+                match &mut self.dies_after {
+                    Some(0) => std::panic::resume_unwind(Box::new("the agent dies")),
+                    Some(steps) => *steps -= 1,
+                    None => {}
+                }
                 self.writes.push(step.clone());
                 let result = match self.failures.pop_front().flatten() {
                     Some(errno) => Err(errno),
@@ -168,7 +200,8 @@ impl Kernel for FakeKernel {
     fn routes_changed(&mut self) {}
 
     fn choose_link(&mut self, vip: IpAddr, _real_servers: &[IpAddr]) -> Result<Arc<str>, String> {
-        self.link.clone().ok_or_else(|| format!("no link can hold {vip}"))
+        let link = self.named_link.as_ref().or(self.link.as_ref());
+        link.cloned().ok_or_else(|| format!("no link can hold {vip}"))
     }
 
     fn off_segment(&mut self, real_server: IpAddr) -> Result<Option<String>, KernelError> {
@@ -176,11 +209,40 @@ impl Kernel for FakeKernel {
     }
 
     fn link_index(&mut self, link: &str) -> Option<u32> {
-        (self.link.as_deref() == Some(link)).then_some(2)
+        let there = [&self.link, &self.named_link].into_iter().any(|there| there.as_deref() == Some(link));
+        there.then(|| index_of(link))
     }
 
-    fn start_probe(&mut self, _link: &str, vips: &[IpAddr]) {
+    fn named_link(&self) -> Option<Arc<str>> {
+        self.named_link.clone()
+    }
+
+    fn silent(&self, link: &str) -> Option<String> {
+        self.no_carrier.contains(link).then(|| format!("interface {link} has no carrier"))
+    }
+
+    fn station(&self) -> [u8; 6] {
+        [2, 0, 0, 0, 0, 1]
+    }
+
+    fn start_probe(&mut self, _link: &str, vips: &[IpAddr], _real_servers: &[IpAddr]) {
         self.probes.extend(vips);
+    }
+
+    fn identify(&mut self, claimed: Announced, mac: [u8; 6], _real_servers: &[IpAddr]) {
+        self.to_identify.push((claimed.vip, mac));
+    }
+
+    fn listen(&mut self, held: &BTreeMap<IpAddr, u32>) {
+        self.listening = held.keys().copied().collect();
+    }
+
+    fn ask(&mut self, vips: &[Announced]) {
+        self.asked.extend(vips.iter().map(|asked| asked.vip));
+    }
+
+    fn preflight(&mut self, _link: &str) -> Vec<Finding> {
+        self.findings.clone()
     }
 
     fn announce(&mut self, vips: &[Announced]) {

@@ -1,16 +1,15 @@
 //! The ledger's files: read once, then appended to; rewritten when the journal outgrows what it describes.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use lvs_plan::ServiceKey;
 use rustix::fs::FlockOperation;
 
 use super::memory::Memory;
 use super::record::{JournalHead, Record, Snapshot, VERSION, VersionOnly};
-use super::{Entry, LedgerError, Life};
+use super::{LedgerError, Life};
+use crate::crash_point::crash_point;
 
 const SNAPSHOT: &str = "ledger.json";
 const JOURNAL: &str = "ledger.journal";
@@ -22,8 +21,8 @@ const SHORT_JOURNAL: usize = 4096;
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Loaded {
     pub(super) memory: Memory,
-    /// Services of another life.
-    pub(super) previous: BTreeMap<ServiceKey, Entry>,
+    /// How many services another life had.
+    pub(super) previous: usize,
     /// The snapshot's number, 0 without one.
     number: u64,
     /// Lines of a journal that can be appended to as it is.
@@ -92,6 +91,7 @@ impl Store {
         let snapshot = Snapshot::of(memory, &self.life, number);
         self.replace(SNAPSHOT, |file| serde_json::to_writer(file, &snapshot).map_err(io::Error::from))?;
         self.number = number;
+        crash_point!(SnapshotWithoutJournal);
         let head = JournalHead { version: VERSION, follows: number };
         let file = self.replace(JOURNAL, |file| {
             serde_json::to_writer(&mut *file, &head)?;
@@ -115,6 +115,7 @@ impl Store {
             writer.flush()?;
             drop(writer);
             file.sync_all()?;
+            crash_point!(SnapshotUnnamed);
             fs::rename(&new, self.dir.join(name))?;
             File::open(&self.dir)?.sync_all()?;
             Ok(file)
@@ -143,7 +144,9 @@ fn write_records<'r>(mut file: &File, records: impl Iterator<Item = &'r Record>)
         count += 1;
     }
     if count > 0 {
+        crash_point!(JournalTorn, file.write_all(&text[..text.len() / 2]));
         file.write_all(&text)?;
+        crash_point!(JournalUnsynced);
         file.sync_data()?;
     }
     Ok(count)
@@ -170,9 +173,9 @@ pub(super) fn read(dir: &Path, life: &Life) -> Result<Loaded, LedgerError> {
         Err(_) => None,
     };
     if same_life {
-        Ok(Loaded { memory, previous: BTreeMap::new(), number, journal })
+        Ok(Loaded { memory, previous: 0, number, journal })
     } else {
-        Ok(Loaded { memory: Memory::default(), previous: memory.services, number, journal: None })
+        Ok(Loaded { memory: Memory::default(), previous: memory.services.len(), number, journal: None })
     }
 }
 

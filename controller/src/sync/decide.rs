@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use lvs_plan::diff::{self, ServiceView};
+use lvs_plan::diff::{self, Claim, ServiceView};
 use lvs_plan::object::Kind;
 use lvs_plan::outcome::ServiceOutcome;
 use lvs_plan::step::{Plan, Step};
@@ -19,12 +19,16 @@ use crate::ledger::Origin;
 pub(super) struct Decided {
     /// The steps.
     pub(super) plan: Plan,
+    /// The services of which there is anything new to do or to say.
+    pub(super) touched: BTreeSet<ServiceKey>,
     /// Services to be written into the ledger before the kernel is touched.
     pub(super) claims: Vec<(ServiceKey, Origin)>,
-    /// Of these, those that were there, as declared.
+    /// Of these, those that were there, as declared or as far as we had come.
     pub(super) adopted: Vec<ServiceKey>,
     /// Ledger entries that stand for nothing any more.
     pub(super) forgotten: Vec<ServiceKey>,
+    /// Of these, those that the kernel has a service of that may have been ours.
+    pub(super) abandoned: Vec<ServiceKey>,
     /// Services that nobody asked to change and that differ from what they were: somebody else's doing.
     pub(super) drifted: BTreeSet<ServiceKey>,
     /// Destinations that are on no link of this Director, and why.
@@ -61,21 +65,29 @@ impl<K: Kernel> Driver<K> {
             let view = ServiceView {
                 desired,
                 observed: observed.get(key),
-                ours: self.ledger.is_ours(key),
+                claim: self.ledger.claim(key),
                 held: self.is_held(key),
                 destinations_held: desired.is_some_and(|desired| self.holds_destinations(desired)),
                 ledger_usable,
                 off_segment: &off_segment,
             };
             let decision = diff::service(key, view);
+            let origin = desired.map(|desired| self.origin(desired));
+            // Also when it went over to another object or file: on that its fate depends from now on (I6).
+            let moved = ledger_usable
+                && self
+                    .ledger
+                    .origin(key)
+                    .is_some_and(|known| origin.as_ref().is_some_and(|origin| known != origin));
+            if !moved && decision.is_nothing() && off_segment.is_empty() && self.was_as_declared(key) {
+                continue;
+            }
+            decided.touched.insert(*key);
             if self.is_drift(key, &decision.steps) {
                 decided.drifted.insert(*key);
             }
-            if let Some(desired) = desired {
+            if let Some(origin) = origin {
                 let adds = decision.steps.iter().any(|step| matches!(step, Step::NewService { .. }));
-                let origin = self.origin(desired);
-                // Also when it went over to another object or file: on that its fate depends from now on (I6).
-                let moved = ledger_usable && self.ledger.origin(key).is_some_and(|known| *known != origin);
                 if adds || decision.adopt || moved {
                     decided.claims.push((*key, origin));
                 }
@@ -91,6 +103,9 @@ impl<K: Kernel> Driver<K> {
             }
             if decision.forget {
                 decided.forgotten.push(*key);
+                if self.ledger.claim(key) == Claim::Intent && observed.contains_key(key) {
+                    decided.abandoned.push(*key);
+                }
             }
             if !off_segment.is_empty() {
                 decided.off_segment.insert(*key, off_segment);
@@ -98,9 +113,18 @@ impl<K: Kernel> Driver<K> {
             steps.extend(decision.steps);
             self.vips.track(key, desired.is_some());
         }
-        decided.vips = self.decide_vips(keys, &mut steps, now);
+        decided.vips = self.decide_vips(&decided.touched, &mut steps, now);
         decided.plan = Plan::new(steps);
         Ok(decided)
+    }
+
+    /// At the last look it was as declared, that has been said, and nobody has asked for anything else since. Of
+    /// a thousand services that are looked at in peace all are like this.
+    fn was_as_declared(&self, key: &ServiceKey) -> bool {
+        let outcome = self.outcomes.get(key);
+        !self.full_due
+            && !self.backlog.services.contains(key)
+            && outcome.is_some_and(|outcome| *outcome == ServiceOutcome::programmed())
     }
 
     /// Whether these steps undo what somebody did. What only now can be reached is no such thing.

@@ -18,27 +18,27 @@ use crate::kernel::fake::FakeKernel;
 const VIP: &str = "172.16.21.10";
 
 /// A Director, its clock and where its ledger is.
-struct Node {
-    directory: tempfile::TempDir,
-    driver: Driver<FakeKernel>,
-    board: Board,
-    now: Instant,
+pub(super) struct Node {
+    pub(super) directory: tempfile::TempDir,
+    pub(super) driver: Driver<FakeKernel>,
+    pub(super) board: Board,
+    pub(super) now: Instant,
 }
 
-fn vip() -> IpAddr {
+pub(super) fn vip() -> IpAddr {
     VIP.parse().expect("an address")
 }
 
-fn key(port: u16) -> ServiceKey {
+pub(super) fn key(port: u16) -> ServiceKey {
     ServiceKey::Address { vip: vip(), protocol: lvs_crds::Protocol::Tcp, port }
 }
 
 impl Node {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::over(FakeKernel::new(), tempfile::tempdir().expect("a directory"))
     }
 
-    fn over(kernel: FakeKernel, directory: tempfile::TempDir) -> Self {
+    pub(super) fn over(kernel: FakeKernel, directory: tempfile::TempDir) -> Self {
         let (now, board) = (Instant::now(), Board::default());
         let ledger = Ledger::open(directory.path(), "boot", 1).expect("the test's own directory");
         let driver = Driver::new(kernel, ledger, board.clone(), Metrics::default(), now);
@@ -48,7 +48,7 @@ impl Node {
     }
 
     /// A new agent on this node. It gets no objects by itself.
-    fn restart(mut self) -> Self {
+    pub(super) fn restart(mut self) -> Self {
         let kernel = std::mem::take(&mut self.driver.kernel);
         drop(self.driver);
         Self::over(kernel, self.directory)
@@ -60,7 +60,7 @@ impl Node {
     }
 
     /// A virtual service from a file of its own, at the VIP and this port, with rs1 behind it.
-    fn declare(&mut self, name: &str, port: u16) {
+    pub(super) fn declare(&mut self, name: &str, port: u16) {
         let spec = json!({"vip": VIP, "ports": [{"port": port}], "scheduler": "wrr",
                           "realServerSelector": {"matchLabels": {"app": "web"}}});
         let spec = Spec::VirtualService(Arc::new(serde_json::from_value(spec).expect("a spec")));
@@ -74,12 +74,12 @@ impl Node {
         self.deliver(changes.map(Change::Upsert).to_vec());
     }
 
-    fn withdraw(&mut self, name: &str) {
+    pub(super) fn withdraw(&mut self, name: &str) {
         self.deliver(vec![Change::Removed(ObjectKey::new(Kind::VirtualService, "default", name))]);
     }
 
     /// A pass a second later, and the network's answers to it.
-    fn pass(&mut self, scope: Scope) -> PassReport {
+    pub(super) fn pass(&mut self, scope: Scope) -> PassReport {
         self.now += Duration::from_secs(1);
         let report = self.driver.pass(scope, self.now);
         let answers = self.driver.kernel.answer_probes();
@@ -88,13 +88,13 @@ impl Node {
     }
 
     /// Passes until the VIP is where it can be.
-    fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         for _ in 0..3 {
             self.pass(Scope::Changes);
         }
     }
 
-    fn condition(&self, name: &str, type_: &str) -> (bool, Reason, String) {
+    pub(super) fn condition(&self, name: &str, type_: &str) -> (bool, Reason, String) {
         let content = self.board.lock();
         let entry = &content.entries[&ObjectKey::new(Kind::VirtualService, "default", name)];
         let condition =
@@ -102,18 +102,18 @@ impl Node {
         (condition.holds(), condition.reason, condition.message.clone())
     }
 
-    fn events(&self) -> Vec<Reason> {
+    pub(super) fn events(&self) -> Vec<Reason> {
         std::mem::take(&mut self.board.lock().transitions)
             .into_iter()
             .map(|transition| transition.reason)
             .collect()
     }
 
-    fn holds_vip(&self) -> bool {
+    pub(super) fn holds_vip(&self) -> bool {
         self.driver.kernel.addresses.iter().any(|bound| bound.address == vip())
     }
 
-    fn network_changed(&mut self) {
+    pub(super) fn network_changed(&mut self) {
         self.driver.network_changed(NetworkChange::LinksOrAddresses, self.now);
     }
 }
@@ -130,7 +130,7 @@ fn object(kind: Kind, name: &str, spec: Spec, file: Option<String>) -> Object {
     }
 }
 
-fn foreign() -> Service {
+pub(super) fn foreign() -> Service {
     let settings = lvs_plan::ServiceSettings {
         scheduler: "fo".into(),
         one_packet: false,

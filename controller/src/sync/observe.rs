@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use lvs_plan::{Programming, ServiceKey};
 use tracing::warn;
 
@@ -14,13 +15,21 @@ pub(super) const READ_WAIT_MIN: Duration = Duration::from_millis(200);
 /// The longest wait before the kernel is read again.
 pub(super) const READ_WAIT_MAX: Duration = Duration::from_secs(30);
 
+/// For so long what was last seen is believed: an answer that was lost once is no reason to doubt every object.
+pub(super) const BELIEVED: Duration = Duration::from_secs(5);
+
 /// Since when the kernel cannot be read.
 #[derive(Debug)]
 pub(super) struct Unreadable {
     pub(super) error: KernelError,
+    /// Why, and since when, for people.
+    pub(super) words: String,
+    since: Instant,
     wait: Duration,
     /// When it is tried again.
     pub(super) again: Instant,
+    /// Every object was told that what was known of it is not known any more.
+    pub(super) doubted: bool,
 }
 
 impl<K: Kernel> Driver<K> {
@@ -71,21 +80,43 @@ impl<K: Kernel> Driver<K> {
 
     /// The kernel could not be read: what was to be done stays to be done.
     pub(super) fn cannot_read(&mut self, error: KernelError, now: Instant) -> PassReport {
-        let wait = match &self.unreadable {
-            Some(before) => (before.wait * 2).min(READ_WAIT_MAX),
-            None => READ_WAIT_MIN,
-        };
         if self.unreadable.as_ref().is_none_or(|before| before.error != error) {
             warn!(%error, "the kernel cannot be read; trying again");
         }
         self.full_due = true;
-        self.unreadable = Some(Unreadable { error: error.clone(), wait, again: now + wait });
-        self.not_looked(error)
+        let first = Unreadable {
+            words: format!("{error} (not read since {})", whole_second(Timestamp::now())),
+            error: error.clone(),
+            since: now,
+            wait: READ_WAIT_MIN,
+            again: now + READ_WAIT_MIN,
+            doubted: false,
+        };
+        self.unreadable = Some(match self.unreadable.take() {
+            // Another error is told by the log and by `/readyz`; the objects keep the first words.
+            Some(before) => {
+                let wait = (before.wait * 2).min(READ_WAIT_MAX);
+                Unreadable { error: error.clone(), wait, again: now + wait, ..before }
+            }
+            None => first,
+        });
+        self.not_looked(error, now)
     }
 
-    pub(super) fn not_looked(&mut self, error: KernelError) -> PassReport {
-        self.report_unreadable(&error.to_string());
+    pub(super) fn not_looked(&mut self, error: KernelError, now: Instant) -> PassReport {
+        let doubtful = self.unreadable.as_mut().filter(|unreadable| {
+            !unreadable.doubted && now.saturating_duration_since(unreadable.since) >= BELIEVED
+        });
+        if let Some(unreadable) = doubtful {
+            unreadable.doubted = true;
+            self.backlog.objects.extend(self.inventory.virtual_services().map(|(key, _)| key.clone()));
+        }
+        self.report_unreadable();
         self.publish_state();
         PassReport { failed: Some(error), ..PassReport::default() }
     }
+}
+
+fn whole_second(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use lvs_net::probe::back_off;
 use lvs_plan::diff::Probe;
 
 /// How long a "nobody answered" may be built on.
@@ -22,6 +23,10 @@ pub(super) struct Probes {
 #[derive(Clone, Copy, Debug, Default)]
 struct Known {
     answer: Option<(Probe, Instant)>,
+    /// How long after the answer it is asked for again.
+    again_after: Duration,
+    /// How often in a row somebody else asked for it at the same time.
+    contended: u32,
     /// A question is on its way since then.
     asked: Option<Instant>,
 }
@@ -32,7 +37,7 @@ impl Probes {
     pub(super) fn current(&self, vip: IpAddr, now: Instant) -> Probe {
         match self.known.get(&vip).and_then(|known| known.answer) {
             Some((Probe::Free, at)) if now.duration_since(at) < FREE_VALID => Probe::Free,
-            Some((taken @ Probe::Taken { .. }, _)) => taken,
+            Some((taken @ (Probe::Taken(_) | Probe::Contended { .. }), _)) => taken,
             _ => Probe::Unknown,
         }
     }
@@ -52,10 +57,16 @@ impl Probes {
         self.known.entry(vip).or_default().asked = Some(now);
     }
 
-    /// The network answered. An answer to what is no longer asked is dropped.
-    pub(super) fn answered(&mut self, vip: IpAddr, answer: Probe, now: Instant) {
+    /// The network answered. An answer to what is no longer asked is dropped. `station` is the Ethernet address of
+    /// this host: who else asked at the same time waits another time than we do.
+    pub(super) fn answered(&mut self, vip: IpAddr, answer: Probe, station: [u8; 6], now: Instant) {
         if let Some(known) = self.known.get_mut(&vip) {
-            *known = Known { answer: Some((answer, now)), asked: None };
+            let (contended, again_after) = match answer {
+                Probe::Free => (0, FREE_VALID),
+                Probe::Taken(_) | Probe::Unknown => (0, ASK_AGAIN),
+                Probe::Contended { .. } => (known.contended + 1, back_off(station, vip, known.contended)),
+            };
+            *known = Known { answer: Some((answer, now)), again_after, contended, asked: None };
         }
     }
 
@@ -90,8 +101,7 @@ impl Known {
     fn next_question(&self) -> Option<Instant> {
         match (self.asked, self.answer) {
             (Some(since), _) => Some(since + LOST),
-            (None, Some((Probe::Free, at))) => Some(at + FREE_VALID),
-            (None, Some((Probe::Taken { .. } | Probe::Unknown, at))) => Some(at + ASK_AGAIN),
+            (None, Some((_, at))) => Some(at + self.again_after),
             (None, None) => None,
         }
     }
@@ -99,9 +109,12 @@ impl Known {
 
 #[cfg(test)]
 mod tests {
+    use lvs_plan::diff::Holder;
+
     use super::*;
 
-    const TAKEN: Probe = Probe::Taken { mac: [2, 0, 0, 0, 0, 9] };
+    const TAKEN: Probe = Probe::Taken(Holder { mac: [2, 0, 0, 0, 0, 9], real_server: None });
+    const STATION: [u8; 6] = [2, 0, 0, 0, 0, 1];
 
     fn vip() -> IpAddr {
         IpAddr::from([172, 16, 21, 10])
@@ -139,7 +152,7 @@ mod tests {
     fn free_counts_for_a_few_seconds_only() {
         let start = Instant::now();
         let mut probes = asked(start);
-        probes.answered(vip(), Probe::Free, start);
+        probes.answered(vip(), Probe::Free, STATION, start);
         assert_eq!(probes.current(vip(), start + seconds(4)), Probe::Free);
         assert_eq!(probes.current(vip(), start + seconds(5)), Probe::Unknown);
         assert!(probes.may_ask(vip(), start + seconds(5)));
@@ -149,13 +162,13 @@ mod tests {
     fn a_stranger_counts_until_another_answer_and_is_asked_for_every_ten_seconds() {
         let start = Instant::now();
         let mut probes = asked(start);
-        probes.answered(vip(), TAKEN, start);
+        probes.answered(vip(), TAKEN, STATION, start);
         assert!(!probes.may_ask(vip(), start + seconds(9)));
         let again = start + ASK_AGAIN;
         assert!(probes.may_ask(vip(), again));
         probes.ask(vip(), again);
         assert_eq!(probes.current(vip(), again), TAKEN, "while it is asked again");
-        probes.answered(vip(), Probe::Free, again);
+        probes.answered(vip(), Probe::Free, STATION, again);
         assert_eq!(probes.current(vip(), again), Probe::Free);
     }
 
@@ -163,7 +176,7 @@ mod tests {
     fn what_could_not_be_asked_is_asked_at_once_when_links_change() {
         let start = Instant::now();
         let mut probes = asked(start);
-        probes.answered(vip(), Probe::Unknown, start);
+        probes.answered(vip(), Probe::Unknown, STATION, start);
         assert!(!probes.may_ask(vip(), start + seconds(1)));
         probes.links_changed();
         assert!(probes.may_ask(vip(), start + seconds(1)));
@@ -175,7 +188,30 @@ mod tests {
         let mut probes = asked(start);
         probes.forget(vip());
         assert_eq!(probes.next(), None);
-        probes.answered(vip(), TAKEN, start);
+        probes.answered(vip(), TAKEN, STATION, start);
         assert_eq!((probes.next(), probes.current(vip(), start)), (None, Probe::Unknown));
+    }
+
+    #[test]
+    fn two_that_asked_at_once_wait_apart_and_only_one_of_them_is_free() {
+        let start = Instant::now();
+        let stations = [[2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]];
+        let both = Probe::Contended { mac: [2, 0, 0, 0, 0, 9] };
+        let mut attempts = 0;
+        let mut waits = [start; 2];
+        while waits[0].max(waits[1]) - waits[0].min(waits[1]) < Duration::from_millis(500) {
+            attempts += 1;
+            assert!(attempts < 10, "they meet for ever");
+            let mut probes = stations.map(|_| asked(start));
+            for (index, station) in stations.into_iter().enumerate() {
+                for _ in 0..attempts {
+                    probes[index].ask(vip(), start);
+                    probes[index].answered(vip(), both, station, start);
+                }
+                assert_eq!(probes[index].current(vip(), start + seconds(5)), both);
+                waits[index] = probes[index].next().unwrap();
+                assert!((start + seconds(1)..=start + seconds(7)).contains(&waits[index]));
+            }
+        }
     }
 }

@@ -5,16 +5,16 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use lvs_crds::DirectorRole;
+use lvs_crds::{ConditionStatus, DirectorRole};
 use lvs_plan::conditions::{self, ConditionValue, Findings};
+use lvs_plan::inventory::VirtualServiceRecord;
 use lvs_plan::object::Kind;
-use lvs_plan::outcome::ServiceOutcome;
 use lvs_plan::step::{Applied, Step};
-use lvs_plan::{Object, ObjectKey, Programming, Reason, ServiceKey};
+use lvs_plan::{Object, ObjectKey, Reason, ServiceKey};
 
 use super::Driver;
 use super::vips::DecidedVips;
-use crate::board::{DirectorVerdict, Entry, Transition, Verdict};
+use crate::board::{DirectorVerdict, Entry, Failing, Transition, Verdict};
 use crate::kernel::Kernel;
 
 impl<K: Kernel> Driver<K> {
@@ -27,7 +27,8 @@ impl<K: Kernel> Driver<K> {
         vips: &DecidedVips,
     ) {
         let mut objects = std::mem::take(&mut self.backlog.objects);
-        let users = vips.looked_at.iter().flat_map(|vip| self.vips.users(vip));
+        let news: Vec<IpAddr> = vips.looked_at.iter().copied().filter(|vip| self.is_news(vip)).collect();
+        let users = news.iter().flat_map(|vip| self.vips.users(vip));
         for key in keys.iter().chain(users) {
             if let Some(desired) = self.inventory.desired(key) {
                 objects.insert(desired.owner.clone());
@@ -41,14 +42,21 @@ impl<K: Kernel> Driver<K> {
         self.metrics.set_table(services as u64, destinations as u64, self.vips.held() as u64);
     }
 
-    /// The kernel cannot be read: what waits for it says why, and keeps what was known of it.
-    pub(super) fn report_unreadable(&mut self, words: &str) {
-        for key in &self.backlog.services {
-            if self.inventory.desired(key).is_some() && !self.outcomes.contains_key(key) {
-                let programming = Programming::Pending(words.to_owned());
-                self.outcomes.insert(*key, ServiceOutcome { programming, missing: BTreeSet::new() });
-            }
+    /// Whether a VIP stands otherwise than its users were told; from now on they are.
+    fn is_news(&mut self, vip: &IpAddr) -> bool {
+        let stands = self.vips.announcing.get(vip);
+        if self.told.get(vip) == stands {
+            return false;
         }
+        match stands {
+            Some(stands) => self.told.insert(*vip, stands.clone()),
+            None => self.told.remove(vip),
+        };
+        true
+    }
+
+    /// The kernel cannot be read: what waits for it says why.
+    pub(super) fn report_unreadable(&mut self) {
         for key in std::mem::take(&mut self.backlog.objects) {
             self.publish(&key);
         }
@@ -61,7 +69,14 @@ impl<K: Kernel> Driver<K> {
         keys.filter_map(|key| {
             let entry = self.entry(key)?;
             let refused = entry.verdict.conditions.iter().find(|condition| {
-                let settled = condition.type_ == "Accepted" || condition.reason == Reason::ForeignService;
+                let settled = condition.type_ == "Accepted"
+                    || matches!(
+                        condition.reason,
+                        Reason::ForeignService
+                            | Reason::NoRoute
+                            | Reason::NoVIPInterface
+                            | Reason::PeerWithoutVRRP
+                    );
                 settled && !condition.holds()
             })?;
             Some(format!("{} {key}: {}: {}", key.kind.as_str(), refused.reason, refused.message))
@@ -98,7 +113,11 @@ impl<K: Kernel> Driver<K> {
         match key.kind {
             Kind::VirtualService => {
                 let record = self.inventory.virtual_service(key)?;
-                let findings = Findings { services: &self.outcomes, vips: &self.vips.announcing };
+                let findings = Findings {
+                    services: &self.outcomes,
+                    vips: &self.vips.announcing,
+                    unreadable: self.unreadable_words(record),
+                };
                 let report = conditions::virtual_service(record, findings);
                 let own = report.conditions.iter().filter(|condition| {
                     matches!(condition.type_, "Programmed" | "Announced") && !condition.holds()
@@ -132,6 +151,14 @@ impl<K: Kernel> Driver<K> {
                 Some(Entry { object: record.object.clone(), verdict })
             }
         }
+    }
+
+    /// What the objects are told while the kernel cannot be read: those that were never looked at at once, the
+    /// others when what was seen of them is too old to be believed.
+    fn unreadable_words(&self, record: &VirtualServiceRecord) -> Option<&str> {
+        let unreadable = self.unreadable.as_ref()?;
+        let seen = || record.desired().services.keys().all(|key| self.outcomes.contains_key(key));
+        (unreadable.doubted || !seen()).then_some(&*unreadable.words)
     }
 
     /// Events about what was done to the kernel, as opposed to what is.
@@ -216,7 +243,15 @@ impl<K: Kernel> Driver<K> {
             .virtual_service(object)
             .map(|record| record.object.uid.clone())
             .unwrap_or_default();
-        self.board.lock().happened(Transition { object: object.clone(), uid, reason, warning, action, note });
+        self.board.lock().happened(Transition {
+            object: object.clone(),
+            uid,
+            reason,
+            warning,
+            action,
+            note,
+            condition: None,
+        });
     }
 
     /// Tells the board how the driver itself is doing, and its readers if anything changed.
@@ -264,7 +299,10 @@ fn transitions(object: &Object, before: &[ConditionValue], after: &[ConditionVal
         let same = before.iter().any(|old| {
             old.type_ == condition.type_ && old.status == condition.status && old.reason == condition.reason
         });
-        !condition.holds() && !same && !matches!(condition.reason, Reason::Pending | Reason::NoActiveDirector)
+        // On the way to the first result there is nothing to tell yet.
+        let on_the_way = condition.status == ConditionStatus::False
+            && matches!(condition.reason, Reason::Pending | Reason::NoActiveDirector);
+        !condition.holds() && !same && !on_the_way
     });
     let told = worse.filter(|condition| condition.type_ != "Ready");
     told.map(|condition| {
@@ -280,6 +318,11 @@ fn transitions(object: &Object, before: &[ConditionValue], after: &[ConditionVal
             } else {
                 condition.message.clone()
             },
+            condition: Some(Failing {
+                type_: condition.type_,
+                reason: condition.reason,
+                generation: object.generation,
+            }),
         }
     })
     .collect()

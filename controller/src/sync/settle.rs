@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use lvs_plan::outcome;
+use lvs_plan::diff::Claim;
+use lvs_plan::outcome::{self, ServiceOutcome};
 use lvs_plan::step::{Applied, Step, StepError};
 use lvs_plan::{DestinationKey, Programming, ServiceKey};
 use tracing::{debug, warn};
@@ -15,10 +16,13 @@ use crate::ledger::LedgerError;
 
 impl<K: Kernel> Driver<K> {
     /// Ownership is written down before the kernel is touched, so that a crash in between leaves an intent and
-    /// never a rule without an owner.
+    /// never a rule without an owner. What is adopted was seen in the kernel, and is more than an intent at once.
     pub(super) fn write_ledger(&mut self, decided: &Decided) -> Result<(), LedgerError> {
         for (key, origin) in &decided.claims {
             self.ledger.record_intent(*key, origin.clone());
+        }
+        for key in &decided.adopted {
+            self.ledger.confirm(key);
         }
         for key in &decided.forgotten {
             self.ledger.forget(key);
@@ -31,7 +35,26 @@ impl<K: Kernel> Driver<K> {
                 self.ledger.set_vip(*vip, link);
             }
         }
-        self.ledger.save()
+        self.ledger.save()?;
+        for key in &decided.abandoned {
+            warn!(
+                service = %key,
+                "left in the kernel: this agent was about to make it when it was stopped, and nothing asks for it any more, \
+                 so it may be somebody else's; remove it by hand if nobody needs it (ipvsadm -D)"
+            );
+        }
+        Ok(())
+    }
+
+    /// For those who only want to know the plan: what it cannot bring about is known before it is carried out.
+    pub(super) fn foresee(&mut self, off_segment: &BTreeMap<ServiceKey, BTreeMap<DestinationKey, String>>) {
+        for (key, off_segment) in off_segment {
+            if let Some(outcome) = self.outcomes.get_mut(key)
+                && !decide::is_refusal(&outcome.programming)
+            {
+                *outcome = ServiceOutcome::programmed().with_off_segment(off_segment);
+            }
+        }
     }
 
     /// Takes in what came of the steps about services.
@@ -49,13 +72,17 @@ impl<K: Kernel> Driver<K> {
             let Some(key) = step.service() else { continue };
             match (step, result) {
                 (Step::DelService { .. }, Ok(())) => self.ledger.forget(key),
+                // It is ours from here on, whatever becomes of its destinations.
+                (Step::NewService { .. }, Ok(())) => self.ledger.confirm(key),
                 (_, Ok(())) => {}
                 (_, Err(error)) => {
                     debug!(%step, %error, "failed");
                     failed.insert(*key);
                     if matches!(error, StepError::Unknown(_)) {
                         lost += 1;
-                    } else if matches!(step, Step::NewService { .. }) && !self.ledger.is_confirmed(key) {
+                    } else if matches!(step, Step::NewService { .. })
+                        && self.ledger.claim(key) == Claim::Intent
+                    {
                         // The kernel did not make it: who makes it now is somebody else.
                         self.ledger.forget(key);
                     }
@@ -66,6 +93,7 @@ impl<K: Kernel> Driver<K> {
             warn!(steps = lost, "answers of the kernel were lost; reading the whole table again");
             self.full_due = true;
         }
+        let mut outcomes = outcome::of_failed_services(applied);
         for key in keys {
             let desired = self.inventory.desired(key);
             self.table_size.set(*key, desired.map(|desired| desired.destinations.len()));
@@ -77,12 +105,9 @@ impl<K: Kernel> Driver<K> {
                 false
             } else {
                 let off_segment = off_segment.get(key).unwrap_or(&all_near);
-                let outcome = outcome::of_service(key, applied).with_off_segment(off_segment);
+                let outcome = outcomes.remove(key).unwrap_or_else(ServiceOutcome::programmed);
+                let outcome = outcome.with_off_segment(off_segment);
                 let works = outcome.programming == Programming::Programmed;
-                // With a real server out of reach the service itself is there all the same.
-                if works || matches!(outcome.programming, Programming::NoRoute(_)) {
-                    self.ledger.confirm(key);
-                }
                 self.outcomes.insert(*key, outcome);
                 works
             };

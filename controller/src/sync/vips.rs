@@ -1,22 +1,30 @@
 //! The VIPs of this Director: who needs them, where they are bound, whether a stranger holds them, and when they
 //! are announced next.
 
+mod decide;
+mod preflight;
+mod rivals;
+mod settle;
+mod tell;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use lvs_net::announce::{Announced, Schedule};
-use lvs_plan::diff::{self, BoundAddress, Need, Probe, VipView};
-use lvs_plan::step::{Applied, Step};
+use lvs_plan::diff::Probe;
 use lvs_plan::{Announcing, ServiceKey};
-use tracing::warn;
 
-use super::decide::is_refusal;
+use super::NetworkChange;
 use super::probes::Probes;
 use super::retries::Retries;
-use super::{Driver, NetworkChange};
-use crate::kernel::{HostAddress, Kernel, is_ours};
+use crate::kernel::HostAddress;
+
+use preflight::Preflight;
+use rivals::Rivals;
+
+pub(super) use decide::DecidedVips;
 
 /// What is known of all VIPs.
 #[derive(Debug)]
@@ -27,6 +35,13 @@ pub(super) struct Vips {
     probes: Probes,
     /// VIPs that this process holds, with the link: bound again at once when somebody removes them.
     held: BTreeMap<IpAddr, u32>,
+    /// Others that claim these.
+    rivals: Rivals,
+    /// Where these move away from. On a kernel that doesn't carry our mark nothing else says that it is ours.
+    leaving: BTreeSet<(IpAddr, Arc<str>)>,
+    preflight: Preflight,
+    /// What is held, or a link, is not as the kernel was told last: it listens for claims by others.
+    listen_due: bool,
     pub(super) announcing: BTreeMap<IpAddr, Announcing>,
     schedule: Schedule,
     /// VIPs to look at in the next pass.
@@ -34,17 +49,6 @@ pub(super) struct Vips {
     /// VIPs that could not be bound or unbound.
     retries: Retries<IpAddr>,
     assume_free: bool,
-}
-
-/// What is decided about VIPs in one pass.
-#[derive(Debug, Default)]
-pub(super) struct DecidedVips {
-    /// Those that were looked at.
-    pub(super) looked_at: BTreeSet<IpAddr>,
-    /// Of these, those that we held and that somebody removed.
-    pub(super) drifted: BTreeSet<IpAddr>,
-    /// Ledger entries that stand for nothing any more.
-    pub(super) forgotten: Vec<IpAddr>,
 }
 
 impl Vips {
@@ -55,6 +59,10 @@ impl Vips {
             addresses_known: false,
             probes: Probes::default(),
             held: BTreeMap::new(),
+            rivals: Rivals::default(),
+            leaving: BTreeSet::new(),
+            preflight: Preflight::default(),
+            listen_due: false,
             announcing: BTreeMap::new(),
             schedule: Schedule::new(now),
             due: BTreeSet::new(),
@@ -84,7 +92,20 @@ impl Vips {
         self.held.len()
     }
 
+    /// Where this process holds a VIP, if it does.
+    pub(super) fn is_held(&self, vip: IpAddr) -> Option<Announced> {
+        self.held.get(&vip).map(|link| Announced { link: *link, vip })
+    }
+
+    /// VIPs that another station answers for.
+    pub(super) fn in_conflict(&self) -> impl Iterator<Item = IpAddr> {
+        let conflicts =
+            self.announcing.iter().filter(|(_, state)| matches!(state, Announcing::Conflict { .. }));
+        conflicts.map(|(vip, _)| *vip)
+    }
+
     pub(super) fn all_due(&mut self) {
+        self.preflight.look_again();
         self.due.extend(self.users.keys());
         // What carries our mark and serves nobody any more has to go.
         self.due.extend(
@@ -105,6 +126,7 @@ impl Vips {
             }
             NetworkChange::Routes => self.waiting_due(),
         }
+        self.preflight.look_again();
         self.retries.hurry(now, |_| true);
     }
 
@@ -126,6 +148,9 @@ impl Vips {
         let all = before.keys().chain(self.addresses.keys());
         self.due.extend(all.filter(|address| before.get(address) != self.addresses.get(address)));
         self.addresses_known = true;
+        self.listen_due = true;
+        // A link may have lost its carrier.
+        self.due.extend(self.held.keys());
         self.waiting_due();
     }
 
@@ -133,9 +158,9 @@ impl Vips {
         self.assume_free = true;
     }
 
-    pub(super) fn probed(&mut self, answers: Vec<(IpAddr, Probe)>, now: Instant) {
+    pub(super) fn probed(&mut self, answers: Vec<(IpAddr, Probe)>, station: [u8; 6], now: Instant) {
         for (vip, answer) in answers {
-            self.probes.answered(vip, answer, now);
+            self.probes.answered(vip, answer, station, now);
             self.due.insert(vip);
         }
     }
@@ -154,40 +179,55 @@ impl Vips {
         self.schedule.adopt(Announced { link: link_index, vip }, now);
     }
 
+    /// It is heard of again: the network may have learnt something else meanwhile.
+    fn heard_again(&mut self, vip: IpAddr, link_index: u32, now: Instant) {
+        self.hold(vip, link_index);
+        self.schedule.take_over(Announced { link: link_index, vip }, now);
+    }
+
     fn hold(&mut self, vip: IpAddr, link_index: u32) {
         if let Some(other) = self.held.insert(vip, link_index).filter(|other| *other != link_index) {
             self.schedule.release(Announced { link: other, vip });
+            self.rivals.forget(vip);
         }
+        self.listen_due = true;
+        self.preflight.look_again();
     }
 
     fn unbound(&mut self, vip: IpAddr, link: &Arc<str>) {
-        if let Some(bound) = self.addresses.get_mut(&vip) {
-            bound.retain(|bound| bound.link != *link);
-            if bound.is_empty() {
-                self.addresses.remove(&vip);
-            }
+        self.leaving.remove(&(vip, Arc::clone(link)));
+        let Some(bound) = self.addresses.get_mut(&vip) else { return };
+        let gone = bound.iter().find(|bound| bound.link == *link).map(|bound| bound.link_index);
+        bound.retain(|bound| bound.link != *link);
+        if bound.is_empty() {
+            self.addresses.remove(&vip);
         }
-        self.release(vip);
+        if gone == self.held.get(&vip).copied() {
+            self.release(vip);
+        }
     }
 
     fn release(&mut self, vip: IpAddr) {
         if let Some(link) = self.held.remove(&vip) {
             self.schedule.release(Announced { link, vip });
+            self.listen_due = true;
         }
+        self.rivals.forget(vip);
     }
 
     fn holders(&self, vip: IpAddr) -> &[HostAddress] {
         self.addresses.get(&vip).map_or(&[], Vec::as_slice)
     }
 
-    /// When a pass is due for a VIP: a probe to be repeated, or another try.
+    /// When a pass is due for a VIP: a probe to be repeated, another try, or a rival that went away.
     pub(super) fn next_pass(&self) -> Option<Instant> {
         let retry = self.retries.next_but(|vip| self.probes.is_asked(*vip));
-        [self.probes.next(), retry].into_iter().flatten().min()
+        [self.probes.next(), retry, self.rivals.next(), self.preflight.next()].into_iter().flatten().min()
     }
 
+    /// When something is to be sent about a VIP that is held.
     pub(super) fn next_announcement(&self) -> Option<Instant> {
-        self.schedule.next()
+        [self.schedule.next(), self.rivals.next_question()].into_iter().flatten().min()
     }
 
     pub(super) fn due_announcements(&mut self, now: Instant) -> Vec<Announced> {
@@ -197,170 +237,20 @@ impl Vips {
         due
     }
 
-    fn probe(&self, vip: IpAddr, now: Instant) -> Probe {
-        if self.assume_free || self.held.contains_key(&vip) {
+    /// What to ask the network about now: what is announced, and more often what has a rival.
+    pub(super) fn due_questions(&mut self, announced: Vec<Announced>, now: Instant) -> Vec<Announced> {
+        let mut due: BTreeSet<Announced> = announced.into_iter().collect();
+        let contested = self.rivals.questions(now);
+        due.extend(contested.into_iter().filter_map(|vip| self.is_held(vip)));
+        due.into_iter().collect()
+    }
+
+    /// What may be built on before the VIP is bound to the link with this index.
+    fn probe(&self, vip: IpAddr, link_index: Option<u32>, now: Instant) -> Probe {
+        let was_there = self.held.get(&vip).is_some_and(|held| Some(*held) == link_index);
+        if self.assume_free || was_there {
             return Probe::Free;
         }
         self.probes.current(vip, now)
-    }
-}
-
-impl<K: Kernel> Driver<K> {
-    /// Compares the VIPs that these services use, and those that are due for another reason.
-    pub(super) fn decide_vips(
-        &mut self,
-        keys: &BTreeSet<ServiceKey>,
-        steps: &mut Vec<Step>,
-        now: Instant,
-    ) -> DecidedVips {
-        let mut decided = DecidedVips::default();
-        let mut vips: BTreeSet<IpAddr> = keys.iter().filter_map(ServiceKey::vip).collect();
-        vips.append(&mut self.vips.due);
-        vips.extend(self.vips.probes.due(now));
-        vips.extend(self.vips.retries.due(now));
-        vips.retain(|vip| !self.vips.retries.is_waiting(vip, now));
-        let mut to_probe: BTreeMap<Arc<str>, Vec<IpAddr>> = BTreeMap::new();
-        for vip in &vips {
-            let bound = self.bound(*vip);
-            let need = self.need(vip);
-            let link =
-                if need == Need::Used && bound.is_empty() { self.link_for(*vip) } else { Err(String::new()) };
-            let decision = diff::vip(
-                *vip,
-                &VipView {
-                    need,
-                    bound: &bound,
-                    link: link.clone(),
-                    probe: self.vips.probe(*vip, now),
-                    role: &self.role,
-                    held: need == Need::Unused && self.vip_held(*vip),
-                    ledger_usable: self.ledger.usable(),
-                },
-            );
-            if need == Need::Unused
-                && bound.is_empty()
-                && self.ledger.vip_link(*vip).is_some()
-                && !self.vip_held(*vip)
-            {
-                decided.forgotten.push(*vip);
-            }
-            if self.vips.held.contains_key(vip)
-                && decision.steps.iter().any(|step| matches!(step, Step::BindVip { .. }))
-            {
-                decided.drifted.insert(*vip);
-            }
-            steps.extend(decision.steps);
-            match (&decision.announcing, &link) {
-                (Some(Announcing::Conflict { .. } | Announcing::Pending(_)), Ok(link)) => {
-                    if self.vips.probes.may_ask(*vip, now) {
-                        self.vips.probes.ask(*vip, now);
-                        to_probe.entry(Arc::clone(link)).or_default().push(*vip);
-                    }
-                }
-                _ => self.vips.probes.forget(*vip),
-            }
-            match decision.announcing {
-                Some(announcing) => self.vips.announcing.insert(*vip, announcing),
-                None => self.vips.announcing.remove(vip),
-            };
-            match (decision.announce_on, bound.iter().find(|bound| bound.ours)) {
-                (Some(_), Some(address)) if !self.vips.held.contains_key(vip) => {
-                    self.vips.found(*vip, address.link_index, now);
-                }
-                (Some(_), _) => {}
-                (None, _) => self.vips.release(*vip),
-            }
-        }
-        if !self.vips.assume_free {
-            for (link, vips) in to_probe {
-                self.kernel.start_probe(&link, &vips);
-            }
-        }
-        decided.looked_at = vips;
-        decided
-    }
-
-    fn need(&self, vip: &IpAddr) -> Need {
-        let mut need = Need::Unused;
-        for key in self.vips.users(vip) {
-            let in_force = self.outcomes.get(key).is_some_and(|outcome| !is_refusal(&outcome.programming));
-            if in_force {
-                return Need::Used;
-            }
-            need = Need::AsItIs;
-        }
-        need
-    }
-
-    /// Takes in what came of the steps about VIPs.
-    pub(super) fn settle_vips(&mut self, applied: &Applied, looked_at: &BTreeSet<IpAddr>, now: Instant) {
-        let mut failed = BTreeSet::new();
-        for (step, result) in applied.results() {
-            match (step, result) {
-                (Step::BindVip { vip, link }, Ok(())) => match self.kernel.link_index(link) {
-                    Some(link_index) => {
-                        let tagged = self.kernel.marks_addresses();
-                        self.vips.bound(
-                            HostAddress { address: *vip, link: Arc::clone(link), link_index, tagged },
-                            now,
-                        );
-                    }
-                    None => self.vips.addresses_known = false,
-                },
-                (Step::UnbindVip { vip, link }, Ok(())) => {
-                    self.ledger.forget_vip(*vip);
-                    self.vips.unbound(*vip, link);
-                }
-                (Step::BindVip { vip, .. } | Step::UnbindVip { vip, .. }, Err(error)) => {
-                    warn!(%step, %error, "failed; trying again");
-                    if matches!(step, Step::BindVip { .. }) {
-                        self.vips.announcing.insert(*vip, Announcing::Refused(format!("{step}: {error}")));
-                    }
-                    self.vips.release(*vip);
-                    self.vips.addresses_known = false;
-                    failed.insert(*vip);
-                }
-                _ => {}
-            }
-        }
-        for vip in looked_at {
-            if failed.contains(vip) {
-                self.vips.retries.failed(*vip, now);
-            } else if !self.vips.probes.is_asked(*vip) {
-                // While the network is asked first, the other try is still to come.
-                self.vips.retries.settled(vip);
-            }
-        }
-    }
-
-    fn bound(&self, vip: IpAddr) -> Vec<BoundAddress> {
-        let marks = self.kernel.marks_addresses();
-        let on_host = self.vips.holders(vip).iter();
-        on_host
-            .map(|address| {
-                let ours = is_ours(address, &self.ledger, marks);
-                BoundAddress { link: Arc::clone(&address.link), link_index: address.link_index, ours }
-            })
-            .collect()
-    }
-
-    /// A link is chosen once and kept in the ledger, as long as it is there.
-    fn link_for(&mut self, vip: IpAddr) -> Result<Arc<str>, String> {
-        if let Some(link) = self.ledger.vip_link(vip)
-            && self.kernel.link_index(&link).is_some()
-        {
-            return Ok(link);
-        }
-        let users = self.vips.users(&vip).filter_map(|key| self.inventory.desired(key));
-        let mut real_servers: Vec<IpAddr> =
-            users.flat_map(|service| service.destinations.keys().map(|key| key.address)).collect();
-        real_servers.sort_unstable();
-        real_servers.dedup();
-        self.kernel.choose_link(vip, &real_servers)
-    }
-
-    /// A service of this VIP is kept because its object has no version known to be good.
-    fn vip_held(&self, vip: IpAddr) -> bool {
-        self.ledger.services().any(|key| key.vip() == Some(vip) && self.is_held(&key))
     }
 }

@@ -7,7 +7,7 @@ use lvs_net::{
     announce::Announcer,
     identity::{self, Caps},
     link::Address,
-    probe::vip_holder,
+    probe::vip_holders,
 };
 use rustix::thread::CapabilitySet;
 
@@ -219,7 +219,7 @@ fn without_capabilities_binding_announcing_and_probing_say_what_is_missing() {
         assert!(refused.to_string().ends_with("CAP_NET_ADMIN is missing"), "{refused}");
         let refused = Announcer::open().unwrap_err();
         assert!(refused.to_string().contains("CAP_NET_RAW"), "{refused}");
-        let refused = vip_holder(&d0, vip(), Duration::ZERO).unwrap_err();
+        let refused = vip_holders(&d0, &[], &[vip()], Duration::ZERO).unwrap_err();
         assert!(refused.to_string().contains("CAP_NET_RAW"), "{refused}");
         // Watching needs neither.
         net.monitor().await.unwrap();

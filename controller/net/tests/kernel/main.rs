@@ -6,6 +6,7 @@
 
 mod addresses;
 mod announce;
+mod listen;
 mod monitor;
 mod probe;
 mod reading;

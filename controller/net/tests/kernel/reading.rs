@@ -5,7 +5,7 @@ use std::{os::unix::fs::MetadataExt as _, path::Path};
 
 use lvs_net::{
     Net, identity, interface,
-    link::{Family, Link, Route},
+    link::{Link, Route, Snapshot},
     preflight,
     segment::NextHop,
     sysctl,
@@ -24,11 +24,18 @@ fn a_snapshot_has_the_links_and_the_unicast_routes_of_the_main_table_only() {
     segment.d("route add blackhole 10.3.0.0/16");
     segment.d("route add 10.4.0.0/16 via 192.168.40.3 table 100");
     segment.on_director(async || {
-        let snapshot = Net::connect().unwrap().snapshot().await.unwrap();
+        let snapshot = snapshot(&Net::connect().unwrap()).await;
         let d0 = snapshot.link_named("d0").unwrap();
         assert_eq!(
             *d0,
-            Link { index: d0.index, name: "d0".to_owned(), mac: Some(D0), up: true, loopback: false }
+            Link {
+                index: d0.index,
+                name: "d0".to_owned(),
+                mac: Some(D0),
+                up: true,
+                carrier: true,
+                loopback: false
+            }
         );
         let lo = snapshot.link_named("lo").unwrap();
         assert!(lo.loopback && lo.up && lo.mac.is_none());
@@ -56,8 +63,6 @@ fn a_snapshot_has_the_links_and_the_unicast_routes_of_the_main_table_only() {
 
         let beside = interface::choose(&snapshot, "192.168.40.10".parse().unwrap(), &[], None).unwrap();
         assert_eq!(beside.name, "d0");
-        assert_eq!(interface::dip(&snapshot, d0.index, Family::Ipv4), Some("192.168.40.2".parse().unwrap()));
-        assert_eq!(interface::dip(&snapshot, d0.index, Family::Ipv6), Some("fd00:40::2".parse().unwrap()));
     });
 }
 
@@ -95,10 +100,18 @@ fn where_preflight_finds_a_trap_the_kernel_does_not_answer_a_distant_client_and_
             // /proc/thread-self/net is this thread's namespace; /proc/sys follows the reader by itself.
             let conf = sysctl::ipv4_conf(Path::new(sysctl::ROOT), "d0").unwrap();
             assert_eq!((conf.rp_filter, conf.arp_ignore), (rp_filter, arp_ignore), "{case}");
-            preflight::director(&net.snapshot().await.unwrap(), &d0, conf)
+            preflight::director(&snapshot(&net).await, &d0, conf)
         });
         assert_eq!(found.is_empty(), answers, "{case}: {found:?}");
         assert_eq!(arp_answers(&segment), answers, "{case}");
+    }
+}
+
+async fn snapshot(net: &Net) -> Snapshot {
+    Snapshot {
+        links: net.links().await.unwrap(),
+        addresses: net.addresses().await.unwrap(),
+        routes: net.routes().await.unwrap(),
     }
 }
 

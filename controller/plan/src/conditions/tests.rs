@@ -1,6 +1,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::diff::Holder;
 use crate::fixtures::{address, object_key, real_server, tcp, virtual_service};
 use crate::inventory::Change;
 use crate::object::{Kind, Object};
@@ -40,7 +41,7 @@ fn virtual_service_report(
     services: &BTreeMap<ServiceKey, ServiceOutcome>,
     vips: &BTreeMap<IpAddr, Announcing>,
 ) -> VirtualServiceReport {
-    super::virtual_service(record, Findings { services, vips })
+    super::virtual_service(record, Findings { services, vips, unreadable: None })
 }
 
 fn reason(report: &VirtualServiceReport, type_: &str) -> (bool, &'static str) {
@@ -96,7 +97,7 @@ fn what_stands_in_the_way_is_the_reason_of_ready() {
         ),
         (
             Some(Programming::Programmed),
-            Some(Announcing::Conflict { mac: [1; 6] }),
+            Some(Announcing::Conflict { holder: Holder { mac: [1; 6], real_server: None }, bound: false }),
             "Announced",
             "VIPConflict",
         ),
@@ -106,12 +107,31 @@ fn what_stands_in_the_way_is_the_reason_of_ready() {
             "Announced",
             "PeerWithoutVRRP",
         ),
+        (Some(Programming::Programmed), Some(Announcing::Unheard(words())), "Announced", "NoActiveDirector"),
         (Some(Programming::Programmed), None, "Announced", "NoActiveDirector"),
     ];
     for (programming, vip, type_, expected) in cases {
         let report = report(&web, programming, vip);
         assert_eq!(reason(&report, type_), (false, expected));
         assert_eq!(reason(&report, "Ready"), (false, expected));
+    }
+}
+
+#[test]
+fn a_vip_that_another_claims_too_is_in_conflict_and_active_here_all_the_same() {
+    let real_server = Some(address("192.168.40.12"));
+    let holder = Holder { mac: [2, 0, 0, 0, 0, 9], real_server };
+    let conflict = |bound| {
+        let vip = Some(Announcing::Conflict { holder, bound });
+        report(&inventory("wrr", &[1]), Some(Programming::Programmed), vip)
+    };
+    for bound in [true, false] {
+        let report = conflict(bound);
+        assert_eq!(reason(&report, "Announced"), (false, "VIPConflict"));
+        assert_eq!(report.active, bound);
+        let message = &report.conditions[2].message;
+        assert!(message.contains("192.168.40.12") && message.contains("02:00:00:00:00:09"), "{message}");
+        assert!(message.contains("arp_ignore=1"), "the cure: {message}");
     }
 }
 
@@ -216,4 +236,36 @@ fn a_service_without_real_servers_says_what_is_missing() {
             .contains("every selected real server is refused: default/rs1 (PortMapping)")
     );
     assert!(words(&json!({"vip": "127.0.0.1"}), vec![]).contains("no version of it was accepted"));
+}
+
+#[test]
+fn while_the_kernel_cannot_be_read_nobody_says_that_rules_are_as_declared() {
+    let inventory = inventory("wrr", &[1]);
+    let record = inventory.virtual_service(&object_key(Kind::VirtualService, "web")).expect("it is there");
+    let told = |programming: Option<Programming>| {
+        let outcome =
+            |programming| ServiceOutcome { programming, missing: std::collections::BTreeSet::new() };
+        let services =
+            programming.map(|programming| (tcp(VIP, 80), outcome(programming))).into_iter().collect();
+        let vips = [(address(VIP), Announcing::Announced(String::new()))].into();
+        let unreadable = Some("the kernel cannot be read since noon");
+        super::virtual_service(record, Findings { services: &services, vips: &vips, unreadable })
+    };
+    let lapsed = told(Some(Programming::Programmed));
+    for type_ in ["Programmed", "Ready"] {
+        let condition = lapsed.conditions.iter().find(|condition| condition.type_ == type_).expect("there");
+        assert_eq!((condition.status, condition.reason), (ConditionStatus::Unknown, Reason::Pending));
+        assert!(condition.message.contains("since noon") && condition.message.contains("goes on forwarding"));
+    }
+    assert!(!lapsed.programmed && lapsed.active);
+    assert_eq!(lapsed.real_servers.in_service, 1, "as last seen");
+
+    // What was wrong before is still what is wrong.
+    let foreign = told(Some(Programming::Foreign("words".to_owned())));
+    assert_eq!(reason(&foreign, "Ready"), (false, "ForeignService"));
+    let never = told(None);
+    assert_eq!(reason(&never, "Programmed"), (false, "Pending"));
+    for (type_, words) in [("Programmed", "since noon"), ("RealServersReady", "see Programmed (Pending)")] {
+        assert!(message(&never.conditions, type_).contains(words), "{:?}", never.conditions);
+    }
 }

@@ -37,8 +37,6 @@ pub(in crate::api) struct Surroundings<'a> {
     pub(in crate::api) directors: &'a Directors,
     /// The status that the server has.
     pub(in crate::api) status: Option<&'a ServerStatus>,
-    /// Why the spec cannot be understood.
-    pub(in crate::api) malformed: Option<&'a str>,
     /// Of a `RealServer`: what other Directors say of the virtual services that use it.
     pub(in crate::api) entries: &'a [DirectorStatus],
     /// Of a `RealServer`: whether we are active for one of them.
@@ -58,9 +56,8 @@ fn of_virtual_service(entry: &Entry, around: Surroundings<'_>) -> Vec<Write> {
     let Surroundings { directors, now, .. } = around;
     let none = VirtualServiceStatus::default();
     let there = around.status.and_then(ServerStatus::as_virtual_service);
-    let mut wanted = virtual_service_status(entry, &directors.me, there, now);
+    let wanted = virtual_service_status(entry, &directors.me, there, now);
     let there = there.unwrap_or(&none);
-    explain_malformed(&mut wanted.conditions, around.malformed);
     let mut writes = Vec::new();
 
     let own = wanted.directors.iter().find(|director| director.name == directors.me);
@@ -109,21 +106,11 @@ fn of_real_server(entry: &Entry, around: Surroundings<'_>) -> Option<Write> {
     }
     let none = RealServerStatus::default();
     let there = around.status.and_then(ServerStatus::as_real_server);
-    let mut wanted = real_server_status(entry, there, around.now);
+    let wanted = real_server_status(entry, there, around.now);
     let there = there.unwrap_or(&none);
-    explain_malformed(&mut wanted.conditions, around.malformed);
     let rest = |status: &RealServerStatus| RealServerStatus { conditions: Vec::new(), ..status.clone() };
     let same = rest(&wanted) == rest(there) && holds_all(&there.conditions, &wanted.conditions);
     (!same).then(|| write(entry, SHARED.to_owned(), &wanted))
-}
-
-/// The driver was given a stand-in for the spec; what it says of the rules that this breaks is of no use.
-fn explain_malformed(conditions: &mut [Condition], malformed: Option<&str>) {
-    let Some(words) = malformed else { return };
-    let broken = conditions.iter_mut().filter(|condition| condition.reason == "Invalid");
-    for condition in broken {
-        condition.message = format!("it does not fit the API of this version: {words}");
-    }
 }
 
 /// Others may add conditions of their own; the order is the server's.

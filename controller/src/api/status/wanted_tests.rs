@@ -24,7 +24,7 @@ fn with(others: &[(&str, Standing)]) -> Directors {
 }
 
 fn around<'a>(directors: &'a Directors, status: Option<&'a ServerStatus>, second: i64) -> Surroundings<'a> {
-    Surroundings { directors, status, malformed: None, entries: &[], active_here: false, now: at(second) }
+    Surroundings { directors, status, entries: &[], active_here: false, now: at(second) }
 }
 
 fn managers(writes: &[Write]) -> Vec<&str> {
@@ -180,19 +180,6 @@ fn a_real_server_that_is_as_written_is_not_written_again() {
     let status: RealServerStatus = serde_json::from_value(first[0].body["status"].clone()).unwrap();
     assert_eq!(status.virtual_services, ["default/web"]);
     assert_eq!(writes(&entry, around(&directors, Some(&ServerStatus::RealServer(status)), 200)), []);
-}
-
-#[test]
-fn an_object_that_cannot_be_understood_says_so_in_its_conditions() {
-    let directors = with(&[]);
-    let entry = fixtures::refused("web", Reason::Invalid);
-    let around =
-        Surroundings { malformed: Some("spec.vip: expected a string"), ..around(&directors, None, 100) };
-    let writes = writes(&entry, around);
-    let conditions = writes[1].body["status"]["conditions"].as_array().unwrap();
-    let accepted = conditions.iter().find(|condition| condition["type"] == "Accepted").unwrap();
-    assert_eq!((&accepted["status"], &accepted["reason"]), (&json!("False"), &json!("Invalid")));
-    assert!(accepted["message"].as_str().unwrap().contains("spec.vip: expected a string"));
 }
 
 #[test]

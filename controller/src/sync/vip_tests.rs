@@ -1,0 +1,227 @@
+//! What the driver does about its VIPs, over the kernel in memory.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lvs_net::preflight::Finding;
+use lvs_plan::Reason;
+use lvs_plan::diff::{Holder, Role};
+use lvs_plan::step::Step;
+
+use super::driver_tests::{Node, vip};
+use super::*;
+
+const RIVAL: [u8; 6] = [2, 0, 0, 0, 0, 9];
+
+fn served() -> Node {
+    let mut node = Node::new();
+    node.declare("web", 80);
+    node.settle();
+    assert!(node.condition("web", "Announced").0);
+    node
+}
+
+/// Another station claims the VIP, and is found out.
+fn claim(node: &mut Node, real_server: Option<IpAddr>) {
+    node.driver.claimed(vip(), RIVAL, node.now);
+    for (vip, mac) in std::mem::take(&mut node.driver.kernel.to_identify) {
+        node.driver.identified(vip, Holder { mac, real_server });
+    }
+}
+
+#[test]
+fn a_second_holder_is_told_once_with_its_name_and_the_vip_stays_until_it_is_gone() {
+    let mut node = served();
+    node.events();
+    let real_server = "192.168.40.12".parse().ok();
+    let announced = node.driver.kernel.announced.len();
+    for _ in 0..9 {
+        claim(&mut node, real_server);
+        node.pass(Scope::Changes);
+    }
+    let (holds, reason, message) = node.condition("web", "Announced");
+    assert!(!holds && reason == Reason::VIPConflict, "{reason}: {message}");
+    assert!(message.contains("02:00:00:00:00:09") && message.contains("192.168.40.12"), "{message}");
+    assert_eq!(node.events(), [Reason::VIPConflict]);
+    assert!(node.holds_vip(), "whoever came later does not get it");
+    assert_eq!(node.driver.kernel.announced.len(), announced + 1, "one defence in ten seconds");
+    let metrics = node.driver.metrics.plain_text(&node.board);
+    assert!(metrics.contains("lvs_vip_conflicts{vip=\"172.16.21.10\"} 1"), "{metrics}");
+
+    let mut questions = 0;
+    for _ in 0..22 {
+        node.pass(Scope::Changes);
+        node.driver.announce(node.now);
+        questions += std::mem::take(&mut node.driver.kernel.asked).len();
+    }
+    assert!((2..=6).contains(&questions), "{questions} questions");
+    node.now += Duration::from_secs(2);
+    assert!(node.driver.wants_pass(node.now));
+    node.pass(Scope::Changes);
+    assert!(node.condition("web", "Announced").0);
+    let metrics = node.driver.metrics.plain_text(&node.board);
+    assert!(!metrics.contains("lvs_vip_conflicts{"), "{metrics}");
+}
+
+#[test]
+fn a_claim_of_a_vip_that_is_not_held_says_nothing() {
+    let mut node = Node::new();
+    node.driver.claimed(vip(), RIVAL, node.now);
+    assert!(node.driver.kernel.to_identify.is_empty() && node.driver.kernel.announced.is_empty());
+    assert_eq!(node.driver.next_deadline(), None);
+}
+
+#[test]
+fn what_is_held_is_listened_for_and_nothing_else() {
+    let mut node = served();
+    assert!(node.driver.kernel.listening.contains(&vip()));
+    node.withdraw("web");
+    node.settle();
+    assert!(node.driver.kernel.listening.is_empty());
+}
+
+#[test]
+fn every_announcement_asks_too_who_else_has_the_vip() {
+    let mut node = served();
+    node.driver.announce(node.now);
+    assert_eq!(node.driver.kernel.asked, node.driver.kernel.announced);
+    assert!(!node.driver.kernel.asked.is_empty());
+}
+
+#[test]
+fn a_link_without_carrier_is_told_and_its_return_is_announced_like_a_takeover() {
+    let mut node = served();
+    node.driver.announce(node.now);
+    node.driver.kernel.no_carrier.insert("eth0".into());
+    node.network_changed();
+    node.pass(Scope::Changes);
+    let (holds, reason, message) = node.condition("web", "Announced");
+    assert!(!holds && reason == Reason::NoActiveDirector && message.contains("no carrier"), "{message}");
+    assert!(node.holds_vip() && node.condition("web", "Programmed").0);
+    node.driver.kernel.announced.clear();
+    node.now += Duration::from_secs(120);
+    node.driver.announce(node.now);
+    assert!(node.driver.kernel.announced.is_empty(), "nobody would hear it");
+
+    node.driver.kernel.no_carrier.clear();
+    node.network_changed();
+    node.pass(Scope::Changes);
+    assert!(node.condition("web", "Announced").0);
+    for _ in 0..5 {
+        node.driver.announce(node.now);
+        node.now += Duration::from_millis(100);
+    }
+    assert_eq!(node.driver.kernel.announced.len(), 5, "a burst");
+}
+
+#[test]
+fn on_a_link_without_carrier_nothing_is_asked_or_bound() {
+    let mut node = Node::new();
+    node.driver.kernel.no_carrier.insert("eth0".into());
+    node.declare("web", 80);
+    node.settle();
+    assert!(!node.holds_vip() && node.driver.kernel.probes.is_empty());
+    assert_eq!(node.condition("web", "Announced").1, Reason::NoActiveDirector);
+    node.driver.kernel.no_carrier.clear();
+    node.network_changed();
+    node.settle();
+    assert!(node.holds_vip() && node.condition("web", "Announced").0);
+}
+
+#[test]
+fn what_keeps_clients_away_is_said_beside_an_announced_vip_until_it_is_put_right() {
+    let mut node = served();
+    node.driver.kernel.findings = vec![Finding::NoRouteToClients { link: "eth0".to_owned(), rp_filter: 1 }];
+    node.now += Duration::from_secs(5);
+    node.pass(Scope::Full);
+    let (holds, _, message) = node.condition("web", "Announced");
+    assert!(holds && message.contains("rp_filter is 1 on eth0"), "{message}");
+    let metrics = node.driver.metrics.plain_text(&node.board);
+    let line = "lvs_preflight_findings{link=\"eth0\",finding=\"NoRouteToClients\"} 1";
+    assert!(metrics.contains(line), "{metrics}");
+    assert_eq!(node.board.lock().debug["preflight"][0]["finding"], "NoRouteToClients");
+    node.driver.kernel.findings.clear();
+    node.now += Duration::from_secs(5);
+    node.pass(Scope::Full);
+    assert_eq!(node.condition("web", "Announced").2, "");
+    assert_eq!(node.board.lock().debug["preflight"], serde_json::json!([]));
+}
+
+/// Restarts the agent with a link named, whatever the ledger says.
+fn name_link(mut node: Node, link: &str) -> Node {
+    node.driver.kernel.named_link = Some(link.into());
+    let mut node = node.restart();
+    node.driver.kernel.writes.clear();
+    node.declare("web", 80);
+    node
+}
+
+#[test]
+fn a_vip_moves_to_another_named_link_make_before_break() {
+    for marks_addresses in [true, false] {
+        let mut node = Node::new();
+        node.driver.kernel.marks_addresses = marks_addresses;
+        node.declare("web", 80);
+        node.settle();
+        let mut node = name_link(node, "eth1");
+        for _ in 0..6 {
+            node.pass(Scope::Changes);
+            assert!(node.holds_vip() && node.condition("web", "Announced").0, "at every moment");
+            node.driver.announce(node.now);
+        }
+        let link: Arc<str> = "eth1".into();
+        assert_eq!(
+            node.driver.kernel.writes,
+            [
+                Step::BindVip { vip: vip(), link: Arc::clone(&link) },
+                Step::UnbindVip { vip: vip(), link: "eth0".into() },
+            ]
+        );
+        assert_eq!(node.driver.ledger.vip_link(vip()), Some(link));
+        assert!(!node.driver.kernel.announced.is_empty());
+        assert!(node.pass(Scope::Full).applied.is_empty());
+    }
+}
+
+#[test]
+fn a_vip_does_not_move_onto_a_link_where_a_stranger_holds_it() {
+    let mut node = served();
+    node.driver.kernel.strangers.insert(vip(), RIVAL);
+    let mut node = name_link(node, "eth1");
+    node.settle();
+    let (holds, _, message) = node.condition("web", "Announced");
+    assert!(holds && message.contains("stays on eth0"), "{message}");
+    assert!(node.driver.kernel.writes.is_empty());
+}
+
+#[test]
+fn two_that_ask_at_once_both_wait_and_bind_nothing() {
+    let mut node = Node::new();
+    node.declare("web", 80);
+    node.driver.pass(Scope::Changes, node.now);
+    assert_eq!(std::mem::take(&mut node.driver.kernel.probes), [vip()]);
+    node.driver.probed(vec![(vip(), Probe::Contended { mac: RIVAL })], node.now);
+    node.driver.pass(Scope::Changes, node.now);
+    assert!(!node.holds_vip());
+    let (_, reason, message) = node.condition("web", "Announced");
+    assert!(reason == Reason::NoActiveDirector && message.contains("02:00:00:00:00:09"), "{message}");
+    let wait = node.driver.next_deadline().expect("it asks again") - node.now;
+    assert!((Duration::from_secs(1)..=Duration::from_secs(7)).contains(&wait), "{wait:?}");
+    node.now += wait;
+    node.settle();
+    assert!(node.holds_vip());
+}
+
+#[test]
+fn a_blocked_director_lets_its_vip_go_although_the_ledger_cannot_be_written() {
+    let mut node = served();
+    for name in ["ledger.json.new", "ledger.journal.new"] {
+        // Its writes fail for root too: their names are taken.
+        std::fs::create_dir(node.directory.path().join(name)).expect("the test's own directory");
+    }
+    node.driver.ledger.forget_journal();
+    node.driver.set_role(Role::Blocked { peer: "d0".to_owned() });
+    node.settle();
+    assert!(!node.holds_vip(), "at most one Director announces it (I4)");
+    assert!(node.driver.kernel.table.contains_key(&driver_tests::key(80)), "rules stay");
+}

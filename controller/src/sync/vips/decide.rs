@@ -1,0 +1,223 @@
+//! What is to be done about VIPs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use lvs_plan::diff::{self, BoundAddress, Need, Place, VipView};
+use lvs_plan::step::Step;
+use lvs_plan::{Announcing, ServiceKey};
+use serde_json::json;
+use tracing::{info, warn};
+
+use crate::kernel::{Kernel, is_ours};
+use crate::sync::Driver;
+use crate::sync::decide::is_refusal;
+
+/// What is decided about VIPs in one pass.
+#[derive(Debug, Default)]
+pub(in crate::sync) struct DecidedVips {
+    /// Those that were looked at.
+    pub(in crate::sync) looked_at: BTreeSet<IpAddr>,
+    /// Of these, those that we held and that somebody removed.
+    pub(in crate::sync) drifted: BTreeSet<IpAddr>,
+    /// Ledger entries that stand for nothing any more.
+    pub(in crate::sync) forgotten: Vec<IpAddr>,
+}
+
+/// Questions for one link: the VIPs, and real servers that may turn out to hold one.
+#[derive(Default)]
+struct Questions {
+    vips: Vec<IpAddr>,
+    real_servers: Vec<IpAddr>,
+}
+
+impl<K: Kernel> Driver<K> {
+    /// Compares the VIPs that these services use, and those that are due for another reason.
+    pub(in crate::sync) fn decide_vips(
+        &mut self,
+        keys: &BTreeSet<ServiceKey>,
+        steps: &mut Vec<Step>,
+        now: Instant,
+    ) -> DecidedVips {
+        let mut decided = DecidedVips::default();
+        self.look_at_links(now);
+        let cleared = self.vips.rivals.cleared(now);
+        self.vips.due.extend(cleared);
+        let mut vips: BTreeSet<IpAddr> = keys.iter().filter_map(ServiceKey::vip).collect();
+        vips.append(&mut self.vips.due);
+        vips.extend(self.vips.probes.due(now));
+        vips.extend(self.vips.retries.due(now));
+        vips.retain(|vip| !self.vips.retries.is_waiting(vip, now));
+        let named = self.kernel.named_link();
+        let mut questions: BTreeMap<Arc<str>, Questions> = BTreeMap::new();
+        for vip in &vips {
+            let bound = self.bound(*vip);
+            let ours = bound.iter().filter(|address| address.ours).count();
+            let need = self.need(vip);
+            let link = if need == Need::Used && (bound.is_empty() || named.is_some() || ours > 1) {
+                self.place_for(*vip)
+            } else {
+                Err(String::new())
+            };
+            let link_index = link.as_ref().ok().and_then(|place| self.kernel.link_index(&place.link));
+            let decision = diff::vip(
+                *vip,
+                &VipView {
+                    need,
+                    bound: &bound,
+                    link,
+                    link_is_named: named.is_some(),
+                    probe: self.vips.probe(*vip, link_index, now),
+                    rival: self.vips.rivals.holder(*vip),
+                    role: &self.role,
+                    held: need == Need::Unused && self.vip_held(*vip),
+                    ledger_usable: self.ledger.usable(),
+                },
+            );
+            if need == Need::Unused
+                && bound.is_empty()
+                && self.ledger.vip_link(*vip).is_some()
+                && !self.vip_held(*vip)
+            {
+                decided.forgotten.push(*vip);
+            }
+            if decision.steps.iter().any(|step| matches!(step, Step::BindVip { .. })) {
+                if ours == 0 && self.vips.held.contains_key(vip) {
+                    decided.drifted.insert(*vip);
+                }
+                let leaving = bound.iter().filter(|address| address.ours);
+                self.vips.leaving.extend(leaving.map(|address| (*vip, Arc::clone(&address.link))));
+            }
+            steps.extend(decision.steps);
+            match decision.ask_on {
+                Some(link) => {
+                    if self.vips.probes.may_ask(*vip, now) {
+                        self.vips.probes.ask(*vip, now);
+                        let real_servers = self.real_servers(*vip);
+                        let questions = questions.entry(link).or_default();
+                        questions.vips.push(*vip);
+                        questions.real_servers.extend(real_servers);
+                    }
+                }
+                None => self.vips.probes.forget(*vip),
+            }
+            let before = match decision.announcing {
+                Some(announcing) => self.vips.announcing.insert(*vip, announcing),
+                None => self.vips.announcing.remove(vip),
+            };
+            let Some(link) = decision.announce_on else {
+                self.vips.release(*vip);
+                continue;
+            };
+            let there = bound.iter().find(|address| address.ours && address.link == link);
+            if let Some(address) = there
+                && self.vips.held.get(vip) != Some(&address.link_index)
+            {
+                if matches!(before, Some(Announcing::Unheard(_))) {
+                    self.vips.heard_again(*vip, address.link_index, now);
+                } else {
+                    self.vips.found(*vip, address.link_index, now);
+                }
+            }
+        }
+        if !self.vips.assume_free {
+            for (link, Questions { vips, mut real_servers }) in questions {
+                real_servers.sort_unstable();
+                real_servers.dedup();
+                self.kernel.start_probe(&link, &vips, &real_servers);
+            }
+        }
+        decided.looked_at = vips;
+        decided
+    }
+
+    /// Looks for what keeps clients from reaching our VIPs, where something may have changed. (IPv6 has no such
+    /// settings.)
+    fn look_at_links(&mut self, now: Instant) {
+        if !self.vips.preflight.is_due(now) {
+            return;
+        }
+        let held = self.vips.held.iter().filter(|(vip, _)| vip.is_ipv4());
+        let links: BTreeSet<Arc<str>> = held
+            .filter_map(|(vip, index)| {
+                let bound = self.vips.holders(*vip).iter().find(|bound| bound.link_index == *index)?;
+                Some(Arc::clone(&bound.link))
+            })
+            .collect();
+        let findings = links.into_iter().map(|link| (Arc::clone(&link), self.kernel.preflight(&link)));
+        let findings = findings.collect();
+        let change = self.vips.preflight.looked(findings, now);
+        for (_, finding) in &change.appeared {
+            warn!(finding = finding.name(), "{finding}");
+        }
+        for (link, finding) in &change.gone {
+            info!(finding = finding.name(), %link, "this is no longer so");
+        }
+        if !(change.appeared.is_empty() && change.gone.is_empty()) {
+            self.vips.due.extend(self.vips.held.keys());
+        }
+        let all = || self.vips.preflight.all();
+        let shown: Vec<_> = all()
+            .map(|(link, finding)| json!({"link": &**link, "finding": finding.name(), "message": finding.to_string()}))
+            .collect();
+        self.board.lock().debug.insert("preflight", shown.into());
+        self.metrics.set_preflight_findings(all().map(|(link, finding)| (&**link, finding.name())));
+    }
+
+    fn need(&self, vip: &IpAddr) -> Need {
+        let mut need = Need::Unused;
+        for key in self.vips.users(vip) {
+            let in_force = self.outcomes.get(key).is_some_and(|outcome| !is_refusal(&outcome.programming));
+            if in_force {
+                return Need::Used;
+            }
+            need = Need::AsItIs;
+        }
+        need
+    }
+
+    fn bound(&self, vip: IpAddr) -> Vec<BoundAddress> {
+        let marks = self.kernel.marks_addresses();
+        let on_host = self.vips.holders(vip).iter();
+        on_host
+            .map(|address| {
+                let link = Arc::clone(&address.link);
+                let ours = is_ours(address, &self.ledger, marks)
+                    || self.vips.leaving.contains(&(vip, Arc::clone(&link)));
+                let silent = self.kernel.silent(&link);
+                let findings = if vip.is_ipv4() { self.vips.preflight.words(&link) } else { String::new() };
+                BoundAddress { link, link_index: address.link_index, ours, silent, findings }
+            })
+            .collect()
+    }
+
+    /// The link that the administrator named. Without a name it is chosen once and kept in the ledger, as long as it
+    /// is there.
+    fn place_for(&mut self, vip: IpAddr) -> Result<Place, String> {
+        let kept = self.ledger.vip_link(vip).filter(|link| self.kernel.link_index(link).is_some());
+        let link = match kept {
+            Some(link) if self.kernel.named_link().is_none() => link,
+            _ => {
+                let real_servers = self.real_servers(vip);
+                self.kernel.choose_link(vip, &real_servers)?
+            }
+        };
+        let silent = self.kernel.silent(&link);
+        Ok(Place { link, silent })
+    }
+
+    /// The real servers of a VIP, sorted.
+    pub(in crate::sync) fn real_servers(&self, vip: IpAddr) -> Vec<IpAddr> {
+        let users = self.vips.users(&vip).filter_map(|key| self.inventory.desired(key));
+        let real_servers: BTreeSet<IpAddr> =
+            users.flat_map(|service| service.destinations.keys().map(|key| key.address)).collect();
+        real_servers.into_iter().collect()
+    }
+
+    /// A service of this VIP is kept because its object has no version known to be good.
+    fn vip_held(&self, vip: IpAddr) -> bool {
+        self.ledger.services().any(|key| key.vip() == Some(vip) && self.is_held(&key))
+    }
+}
