@@ -3,6 +3,7 @@
 // clippy.toml lets tests unwrap, which covers the test functions and not what they call.
 #![allow(clippy::unwrap_used)]
 
+mod bench;
 mod foreign;
 mod management;
 mod one_arm;

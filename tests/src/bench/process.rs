@@ -1,0 +1,112 @@
+//! Memory and processor time of a program with all its processes, from `/proc`.
+
+use std::fs;
+use std::ops::AddAssign;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use serde::{Deserialize, Serialize};
+
+/// `USER_HZ`, in which `/proc/PID/stat` counts: 100 on every architecture that Debian has.
+const TICK: Duration = Duration::from_millis(10);
+
+/// Memory by `/proc/PID/smaps_rollup`, in KiB.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memory {
+    /// `Private_Clean` and `Private_Dirty`: what would be free without the program.
+    pub private: u32,
+    /// `Rss`: what is in memory, shared pages too.
+    pub resident: u32,
+}
+
+impl AddAssign for Memory {
+    fn add_assign(&mut self, other: Self) {
+        self.private += other.private;
+        self.resident += other.resident;
+    }
+}
+
+impl Memory {
+    /// Of a process and its descendants, and how many processes those are.
+    pub(super) fn of(process: u32) -> Result<(Self, usize)> {
+        let processes = with_descendants(process);
+        let mut memory = Self::default();
+        for process in &processes {
+            let path = format!("/proc/{process}/smaps_rollup");
+            let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+            memory += Self::parse(&text).with_context(|| format!("cannot understand {path}"))?;
+        }
+        Ok((memory, processes.len()))
+    }
+
+    fn parse(rollup: &str) -> Option<Self> {
+        let field = |name: &str| {
+            let line = rollup.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+            line.trim().strip_suffix("kB")?.trim().parse::<u32>().ok()
+        };
+        Some(Self { private: field("Private_Clean")? + field("Private_Dirty")?, resident: field("Rss")? })
+    }
+}
+
+/// User and system time that a process and its descendants have used.
+pub(super) fn processor_time(process: u32) -> Result<Duration> {
+    let mut ticks = 0;
+    for process in with_descendants(process) {
+        let path = format!("/proc/{process}/stat");
+        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+        ticks += parse_ticks(&text).with_context(|| format!("cannot understand {path}"))?;
+    }
+    Ok(TICK * ticks)
+}
+
+/// `utime` and `stime`, fields 14 and 15; the second, the program's name in brackets, may hold anything.
+fn parse_ticks(stat: &str) -> Option<u32> {
+    let (_, rest) = stat.rsplit_once(") ")?;
+    let mut fields = rest.split(' ').skip(14 - 3);
+    let mut next = || fields.next()?.parse::<u32>().ok();
+    Some(next()? + next()?)
+}
+
+fn with_descendants(process: u32) -> Vec<u32> {
+    let mut found = vec![process];
+    let mut next = 0;
+    while let Some(process) = found.get(next).copied() {
+        let children = fs::read_to_string(format!("/proc/{process}/task/{process}/children"));
+        found.extend(children.unwrap_or_default().split_whitespace().flat_map(str::parse::<u32>));
+        next += 1;
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn private_memory_is_clean_and_dirty_together() {
+        let rollup = "\
+55d0-7ffd ---p 00000000 00:00 0                          [rollup]
+Rss:                9000 kB
+Pss:                8000 kB
+Shared_Clean:       1000 kB
+Private_Clean:       500 kB
+Private_Dirty:      7400 kB
+";
+        assert_eq!(Memory::parse(rollup), Some(Memory { private: 7900, resident: 9000 }));
+        assert_eq!(Memory::parse("Rss: 9000 kB\n"), None);
+    }
+
+    #[test]
+    fn processor_time_is_user_and_system_time_whatever_the_programs_name() {
+        let stat = "7 (a) b (c)) S 1 7 7 0 -1 4194560 100 0 0 0 31 12 5 6 20 0 1 0 100 1 1 1";
+        assert_eq!(parse_ticks(stat), Some(43));
+        assert_eq!(parse_ticks("7 (a) S 1"), None);
+    }
+
+    #[test]
+    fn this_process_has_memory_of_its_own() {
+        let (memory, processes) = Memory::of(std::process::id()).unwrap();
+        assert!(processes >= 1 && memory.private > 0 && memory.private <= memory.resident, "{memory:?}");
+        assert!(processor_time(std::process::id()).is_ok());
+    }
+}

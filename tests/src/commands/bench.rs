@@ -1,0 +1,101 @@
+//! `cargo lab bench`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use lvs_lab::bench::record::{Part, Settings};
+use lvs_lab::bench::shape::Shape;
+use lvs_lab::packages::{self, Part as LabPart};
+use lvs_lab::{bench, progress};
+
+use super::guest_options::GuestOptions;
+
+/// Measure how fast and how small it is, beside others, in one guest. Without a name: list what can be measured.
+#[derive(clap::Args)]
+#[command(arg_required_else_help = true)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    bench: Bench,
+}
+
+#[derive(clap::Subcommand)]
+enum Bench {
+    Program(Program),
+}
+
+/// From objects to the kernel: speed, memory and rest of the agent, beside its peers.
+///
+/// programming  the time from objects in memory to the last rule in an empty table, beside the floor (an independent
+///              sender of messages that were encoded before), `ipvsadm -R` and keepalived's start
+/// change       the time that one changed weight takes, in small and large tables
+/// agent        the agent at rest: memory, processor time, and that a restart writes nothing
+///
+/// All in one guest, each measurement in fresh network namespaces, who is first rotates. Absolute figures are those of
+/// this machine, without KVM an emulated one: only ratios travel. Each figure stands beside its goal, met or MISSED; the
+/// exit code is 0 either way, and 1 if measuring failed.
+///
+///   cargo lab bench program                                          everything: half an hour or more without KVM
+///   cargo lab bench program --part programming --sizes 1000x4 --rounds 3
+///   cargo lab bench program --smoke                                  shows in a minute that the bench works
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+struct Program {
+    /// How often each table is filled by each.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    rounds: Option<u32>,
+    /// Tables to fill, as services and destinations of each [default: 1000x4,10000x4]
+    #[arg(long, value_name = "SIZES", value_delimiter = ',')]
+    sizes: Vec<Shape>,
+    /// Only this part; may be repeated.
+    #[arg(long = "part", value_name = "PART", value_enum)]
+    parts: Vec<Part>,
+    /// Minutes that a peer may use for one size; the table says how many rounds that were [default: 5]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=600))]
+    peer_minutes: Option<u64>,
+    /// One round, small tables, short times at rest, nothing judged.
+    #[arg(long)]
+    smoke: bool,
+    /// Where to write the tables [default: bench-program.md beside the lab's own program]
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// A static lvs-controller that is built already, with --driver.
+    #[arg(long, value_name = "FILE", requires = "driver")]
+    binary: Option<PathBuf>,
+    /// Its example `driver` that is built already, with --binary.
+    #[arg(long, value_name = "FILE", requires = "binary")]
+    driver: Option<PathBuf>,
+    #[command(flatten)]
+    guest: GuestOptions,
+}
+
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let Bench::Program(args) = &args.bench;
+    packages::require(&[LabPart::Guest])?;
+    bench::require_peers()?;
+    let (driver, controller) = match (&args.driver, &args.binary) {
+        (Some(driver), Some(binary)) => (driver.clone(), binary.clone()),
+        _ => bench::build()?,
+    };
+    let mut settings =
+        if args.smoke { Settings::smoke(driver, controller) } else { Settings::whole(driver, controller) };
+    if let Some(rounds) = args.rounds {
+        settings.rounds = rounds;
+    }
+    if !args.sizes.is_empty() {
+        settings.sizes.clone_from(&args.sizes);
+    }
+    if !args.parts.is_empty() {
+        settings.parts.clone_from(&args.parts);
+    }
+    if let Some(minutes) = args.peer_minutes {
+        settings.peer_time = Duration::from_mins(minutes);
+    }
+    let tables = bench::run(&settings, &args.guest.options())?;
+    progress::line(&format!("\n{tables}"));
+    let file = args.output.clone().unwrap_or_else(bench::report_file);
+    std::fs::write(&file, tables).with_context(|| format!("cannot write {}", file.display()))?;
+    progress::line(&format!("Also in {}", file.display()));
+    Ok(ExitCode::SUCCESS)
+}
