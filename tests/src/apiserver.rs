@@ -136,6 +136,12 @@ impl ApiServer {
     pub fn kubectl(&self) -> Command {
         kubectl(&self.binary, &self.folder)
     }
+
+    /// [`ApiServer::kubectl`] as a value of its own.
+    pub fn kubectl_maker(&self) -> impl Fn() -> Command + Send + use<> {
+        let (binary, folder) = (self.binary.clone(), self.folder.clone());
+        move || kubectl(&binary, &folder)
+    }
 }
 
 /// Removes what labs left that were killed. Folders of logs that were kept to look at have no data of etcd.

@@ -9,10 +9,12 @@ mod archive;
 mod image;
 mod jobs;
 mod machine;
+mod offer;
 
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -25,6 +27,7 @@ pub use agent::serve;
 pub use image::{Image, Kernel};
 pub use jobs::{Interrupts, Job, Stream};
 pub use machine::{Accelerator, Nic};
+pub use offer::{Done, Offer, on_host};
 
 use crate::apiserver::Daemon;
 use crate::cache::Cache;
@@ -177,6 +180,12 @@ impl Guest {
         self.share.run(job, limit, interrupts, on_output, || self.check_alive())
     }
 
+    /// Lets the guest run these programs on the host by [`on_host`], until the value is dropped. A function makes the
+    /// command for a name.
+    pub fn offer(&self, program: impl Fn(&str) -> Option<Command> + Send + 'static) -> Offer {
+        Offer::start(&self.share, program)
+    }
+
     /// Runs a job and returns what it wrote; fails if its exit code is not 0.
     pub fn output(&self, job: &Job, limit: Duration) -> Result<String> {
         let (mut output, mut error) = (Vec::new(), Vec::new());
@@ -298,8 +307,6 @@ fn shell_quoted(value: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::process::Command;
-
     use super::*;
 
     #[test]

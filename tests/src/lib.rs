@@ -13,11 +13,13 @@
 //! | [`web`], [`load`] | the real servers' web server and the client | in the guest |
 //! | [`cluster`] | two nodes with kubelets, and the operator installed into them | on the host |
 //! | [`demo`] | the tutorial, played and checked | on the host |
+//! | [`bench`] | the agent's speed, memory and rest, beside its peers | in the guest, from the host |
 //! | [`suites`] | test binaries: finding, building, running, counting | on the host |
 //!
 //! The lab knows the controller only as a program: it never links it.
 
 pub mod apiserver;
+pub mod bench;
 pub mod cache;
 pub mod cluster;
 pub mod controller;

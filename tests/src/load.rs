@@ -91,12 +91,20 @@ struct Answer {
 
 /// Asks from the calling thread's network namespace until all requests have ended.
 pub fn run(load: &Load) -> Result<Report> {
+    run_until(load, || false)
+}
+
+/// The same, but no request starts any more once it is `enough`.
+pub fn run_until(load: &Load, enough: impl Fn() -> bool) -> Result<Report> {
     ensure!(load.rate > 0.0 && load.rate.is_finite(), "a rate of {} makes no sense", load.rate);
     let start = Instant::now();
     let (sender, answers) = mpsc::channel();
     for number in 0..load.count {
         let due = Duration::from_secs_f64(f64::from(number) / load.rate);
         thread::sleep(due.saturating_sub(start.elapsed()));
+        if enough() {
+            break;
+        }
         let (sender, load) = (sender.clone(), load.clone());
         thread::spawn(move || {
             let started = start.elapsed();
@@ -209,6 +217,16 @@ mod tests {
         assert_eq!(report.seen_as, [("172.16.0.50".to_owned(), 2)].into());
         assert_eq!(report.failures.iter().map(|failure| failure.at_ms).collect::<Vec<_>>(), [100]);
         assert_eq!(report.longest_gap_ms, 905);
+    }
+
+    #[test]
+    fn requests_end_when_it_is_enough() {
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let target = format!("http://{}/", silent.local_addr().unwrap()).parse().unwrap();
+        let load = Load { target, rate: 1000.0, count: 100, timeout: Duration::from_millis(1) };
+        let asked = std::cell::Cell::new(0);
+        let enough = || asked.replace(asked.get() + 1) == 3;
+        assert_eq!(run_until(&load, enough).unwrap().sent, 3);
     }
 
     #[test]

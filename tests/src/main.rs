@@ -24,6 +24,7 @@ Examples:
   cargo lab test                every test of the project
   cargo lab test lvs-net        the tests whose full name contains lvs-net
   cargo lab cluster             the operator installed by Helm into two real nodes
+  cargo lab bench program       how fast and how small it is, beside its peers
   cargo lab up                  a lab to play in: Director, router, two real servers, two clients
   cargo lab exec rs1 ip address show dev lo
   cargo lab down
@@ -35,6 +36,7 @@ enum Command {
     Doctor(commands::doctor::Args),
     Demo(commands::demo::Args),
     Cluster(commands::cluster::Args),
+    Bench(commands::bench::Args),
     Image(commands::image::Args),
     Test(commands::test::Args),
     Up(commands::up::Args),
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
         Command::Doctor(args) => commands::doctor::run(&args),
         Command::Demo(args) => commands::demo::run(&args),
         Command::Cluster(args) => commands::cluster::run(&args),
+        Command::Bench(args) => commands::bench::run(&args),
         Command::Image(args) => commands::image::run(&args),
         Command::Test(args) => commands::test::run(&args),
         Command::Up(args) => commands::up::run(&args),

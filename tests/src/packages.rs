@@ -1,11 +1,15 @@
 //! What the lab takes from Debian, and why.
 
-use std::path::{Path, PathBuf};
+use std::fs::OpenOptions;
+use std::io::ErrorKind;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
+use crate::cache::Cache;
+use crate::guest::{Accelerator, Image, Kernel};
 use crate::{apiserver, progress};
 
 /// A part of the lab that brings needs of its own.
@@ -39,9 +43,10 @@ const fn package(part: Part, name: &'static str, why: &'static str) -> Package {
     Package { name, part, why }
 }
 
-/// Every package the lab uses that a minimal Debian 12 may lack.
+/// Every package the lab uses that a minimal Debian 12 may lack. Some come with others here and don't everywhere.
 pub const PACKAGES: &[Package] = &[
     package(Part::Guest, "qemu-system-x86", "runs the guest"),
+    package(Part::Guest, "seabios", "the guest's firmware"),
     package(Part::Guest, "busybox-static", "the guest's first programs, before the host's root is there"),
     package(Part::Guest, "kmod", "depmod and modprobe: which modules the guest's kernel needs"),
     package(Part::Guest, "xz-utils", "modules of some kernels are compressed with it"),
@@ -53,8 +58,14 @@ pub const PACKAGES: &[Package] = &[
     package(Part::Guest, "curl", "requests in the demo and by hand"),
     package(Part::Cluster, "iptables", "kube-proxy's rules in the cluster's guests"),
     package(Part::Cluster, "containerd", "runs the cluster's pods"),
+    package(Part::Cluster, "runc", "starts their containers for containerd"),
     package(Part::Cluster, "containernetworking-plugins", "the cluster's pod network"),
     package(Part::Cluster, "buildah", "builds the controller's image without a daemon"),
+    package(
+        Part::Cluster,
+        "golang-github-containers-common",
+        "/etc/containers/policy.json, without which buildah ends",
+    ),
 ];
 
 /// Something that is missing and does not come from apt.
@@ -170,12 +181,11 @@ pub fn other_findings(parts: &[Part]) -> Vec<Finding> {
     if parts.contains(&Part::Apiserver) || parts.contains(&Part::Cluster) {
         findings.extend(apiserver::binary::obstacle().map(|text| Finding { text, fatal: true }));
     }
-    if !Path::new("/dev/kvm").exists() {
-        findings.push(Finding {
-            text: "there is no /dev/kvm: guests are emulated, which works and is 10 to 20 times slower"
-                .to_owned(),
+    if parts.contains(&Part::Guest) || parts.contains(&Part::Cluster) {
+        findings.extend(kvm_obstacle().map(|obstacle| Finding {
+            text: format!("{obstacle}: guests are emulated, which works and is 10 to 20 times slower"),
             fatal: false,
-        });
+        }));
     }
     if let Some(mib @ ..3500) = available_mib() {
         findings.push(Finding {
@@ -186,6 +196,27 @@ pub fn other_findings(parts: &[Part]) -> Vec<Finding> {
         });
     }
     findings
+}
+
+/// Why guests won't run with KVM. When `/dev/kvm` can be opened it takes a boot to tell, and the guest's kernel for that,
+/// which is fetched if need be.
+fn kvm_obstacle() -> Option<String> {
+    match OpenOptions::new().read(true).write(true).open("/dev/kvm") {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Some("there is no /dev/kvm".to_owned()),
+        Err(error) => return Some(format!("/dev/kvm can't be opened ({error})")),
+        Ok(_) if !missing(&[Part::Guest]).is_empty() => return None,
+        Ok(_) => {}
+    }
+    let works = || {
+        let cache = Cache::open()?;
+        let image = Image::prepare(&cache, Kernel::default())?;
+        anyhow::Ok(Accelerator::choose(&cache, &image)? == Accelerator::Kvm)
+    };
+    match works() {
+        Ok(true) => None,
+        Ok(false) => Some("/dev/kvm is there and a guest does not boot with it".to_owned()),
+        Err(error) => Some(format!("/dev/kvm is there and could not be tried ({error:#})")),
+    }
 }
 
 fn available_mib() -> Option<u64> {

@@ -6,8 +6,7 @@
 //! and [`raw`], or it would be drawn over.
 
 use std::fmt::Write as _;
-use std::io::{self, BufReader, IsTerminal as _, Read as _, Write as _};
-use std::os::unix::process::ExitStatusExt as _;
+use std::io::{self, BufReader, IsTerminal as _, Write as _};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -120,30 +119,6 @@ impl Step {
         if let Some(line) = text.lines().rev().find(|line| !line.trim().is_empty()) {
             self.note(line.trim_end());
         }
-    }
-
-    /// Runs a command and returns what it wrote to both outputs, in order, and its exit code (as a shell counts). What
-    /// it writes is shown as by [`Step::show`].
-    pub fn watch(&self, command: &mut Command, everything: bool) -> Result<(String, i32)> {
-        let name = command.get_program().to_string_lossy().into_owned();
-        let (mut reader, writer) = io::pipe().context("cannot make a pipe")?;
-        command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
-        let mut child = command.spawn().with_context(|| format!("cannot run {name}"))?;
-        // The command holds the pipe's other end, and the reading below would never end.
-        command.stdout(Stdio::null()).stderr(Stdio::null());
-        let (mut all, mut buffer) = (Vec::new(), [0; 16 << 10]);
-        loop {
-            match reader.read(&mut buffer).with_context(|| format!("cannot read what {name} writes"))? {
-                0 => break,
-                read => {
-                    all.extend_from_slice(&buffer[..read]);
-                    self.show(&buffer[..read], everything);
-                }
-            }
-        }
-        let status = child.wait().with_context(|| format!("cannot wait for {name}"))?;
-        let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default());
-        Ok((String::from_utf8_lossy(&all).into_owned(), code))
     }
 
     fn follow(&self, mut stream: impl io::BufRead) -> String {
@@ -299,15 +274,6 @@ mod tests {
         assert!(both.contains("exit status: 3") && both.ends_with("line99\nline100"), "{both}");
         assert!(!both.contains("out\n") && !both.contains("line1\n"), "{both}");
         assert!(error("echo because; exit 3").ends_with("because"));
-        step.done();
-    }
-
-    #[test]
-    fn watching_keeps_both_outputs_in_order_and_tells_a_signal_as_shells_do() {
-        let step = step("watching");
-        let script = "echo 1; echo 2 >&2; echo 3; kill -9 $$";
-        let (output, code) = step.watch(Command::new("sh").args(["-c", script]), false).unwrap();
-        assert_eq!((output.as_str(), code), ("1\n2\n3\n", 137));
         step.done();
     }
 

@@ -6,12 +6,15 @@
 mod build;
 mod outcome;
 mod run;
+mod stopwatch;
+mod watch;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 pub use build::{Built, Scope, build};
 pub use outcome::{Outcome, Tally};
-pub use run::{Environment, run_doc_tests};
+pub use run::{Environment, Manner, run_doc_tests};
 
 /// What the ignored tests of a target need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,6 +49,12 @@ impl Place {
     /// Whether it needs an API server.
     pub fn needs_apiserver(self) -> bool {
         matches!(self, Self::HostWithApiserver | Self::GuestWithApiserver)
+    }
+
+    /// How long a suite may take before its first test begins, at most: those of the cluster may have to build its
+    /// programs and the agent's image.
+    fn preparation(self) -> Duration {
+        Duration::from_mins(if self == Self::Cluster { 30 } else { 5 })
     }
 
     /// For people.
@@ -85,9 +94,9 @@ pub struct Selection {
     pub suite: Suite,
     /// Where they run.
     pub place: Place,
-    /// How many there are.
-    pub tests: usize,
-    /// What the binary is to be called with.
+    /// Their names, in the order in which they run.
+    pub tests: Vec<String>,
+    /// What the binary is to be called with, so that it runs them.
     pub arguments: Vec<String>,
 }
 
@@ -103,22 +112,24 @@ impl Suite {
                 .unwrap_or(filter)
         });
         let mut selections = Vec::new();
-        let all = run::list(self, filter, false)?;
         let ignored = run::list(self, filter, true)?;
-        let mut add = |place, tests, ignored: bool| {
+        let mut others = run::list(self, filter, false)?;
+        others.retain(|name| !ignored.contains(name));
+        let mut add = |place, tests: Vec<String>, only_ignored: bool| {
             let arguments =
-                ignored.then_some("--ignored").into_iter().chain(filter).map(str::to_owned).collect();
-            if tests > 0 {
+                only_ignored.then_some("--ignored").into_iter().chain(filter).map(str::to_owned).collect();
+            if !tests.is_empty() {
                 selections.push(Selection { suite: self.clone(), place, tests, arguments });
             }
         };
-        add(Place::Host, all - ignored, false);
+        add(Place::Host, others, false);
         match Place::of_target(&self.target) {
             Some(place) => add(place, ignored, true),
             None => anyhow::ensure!(
-                ignored == 0,
-                "{} has {ignored} ignored tests and no place to run them: move them to a target with one of the names {}",
+                ignored.is_empty(),
+                "{} has {} ignored tests and no place to run them: move them to a target with one of the names {}",
                 self.label,
+                ignored.len(),
                 PLACES.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
             ),
         }

@@ -251,8 +251,11 @@ impl Stage<'_> {
         self.kubectl("wait --for=condition=Ready virtualservices.lvs-operator.dev/web --timeout=240s")?;
         // Foreground: in the default order the DaemonSet is gone while its pods still end.
         self.helm(&format!("uninstall {RELEASE} --namespace {NAMESPACE} --cascade foreground --wait"))?;
-        let pods = self.quietly(&format!("get pods --namespace {NAMESPACE} --output name"))?;
-        check(pods.trim().is_empty(), "no agent is left", &pods)?;
+        // Helm has been seen to come back while the last pod still ends.
+        eventually("the last agent to end", || {
+            let pods = self.quietly(&format!("get pods --namespace {NAMESPACE} --output name"))?;
+            Ok(pods.trim().is_empty().then_some(()))
+        })?;
         let rules = self.rules()?;
         check(
             rules.contains(FOREIGN) && rules.lines().count() == 2,

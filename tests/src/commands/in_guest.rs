@@ -1,12 +1,13 @@
 //! Commands that run inside a guest, started by the lab or its tests. `--help` does not list them.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Result;
 use lvs_lab::load::{self, Load, Target};
 use lvs_lab::topology::Topology;
-use lvs_lab::{guest, web};
+use lvs_lab::{bench, guest, web};
 
 #[derive(clap::Subcommand)]
 pub(crate) enum InGuest {
@@ -25,6 +26,9 @@ pub(crate) enum InGuest {
         #[arg(long, default_value_t = 80)]
         port: u16,
     },
+    /// Measure what the settings on standard input say, and tell of it in lines of JSON.
+    #[command(hide = true, name = "guest-bench")]
+    Bench,
     /// Ask a web server at a steady rate and print a report as JSON. Exit code 2 if a request failed.
     #[command(hide = true, name = "guest-client")]
     Client {
@@ -37,6 +41,9 @@ pub(crate) enum InGuest {
         /// How long one may take, in milliseconds.
         #[arg(long, default_value_t = 2000)]
         timeout_ms: u64,
+        /// Start no more requests once this file exists.
+        #[arg(long)]
+        until: Option<PathBuf>,
         /// `http://ADDRESS[:PORT]/PATH`.
         url: Target,
     },
@@ -46,10 +53,11 @@ pub(crate) fn run(command: InGuest) -> Result<ExitCode> {
     match command {
         InGuest::Agent => guest::serve()?,
         InGuest::Topology => Topology::tutorial_to_stay()?,
+        InGuest::Bench => bench::in_guest()?,
         InGuest::Web { name, port } => web::serve(&name, port)?,
-        InGuest::Client { rate, count, timeout_ms, url } => {
-            let report =
-                load::run(&Load { target: url, rate, count, timeout: Duration::from_millis(timeout_ms) })?;
+        InGuest::Client { rate, count, timeout_ms, until, url } => {
+            let load = Load { target: url, rate, count, timeout: Duration::from_millis(timeout_ms) };
+            let report = load::run_until(&load, || until.as_ref().is_some_and(|file| file.exists()))?;
             println!("{}", serde_json::to_string(&report)?);
             return Ok(if report.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(2) });
         }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use lvs_lab::guest::Stream;
 use lvs_lab::progress;
 
+pub(crate) mod bench;
 pub(crate) mod cluster;
 pub(crate) mod demo;
 pub(crate) mod doctor;

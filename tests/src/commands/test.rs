@@ -1,6 +1,8 @@
 //! `cargo lab test`.
 
 use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use lvs_lab::apiserver::{ApiServer, KubeBinary, Preparation, Programs};
@@ -8,7 +10,7 @@ use lvs_lab::cache::Cache;
 use lvs_lab::guest::Guest;
 use lvs_lab::packages::{self, Part};
 use lvs_lab::progress::{self, Step, line};
-use lvs_lab::suites::{self, Environment, Outcome, Place, Scope, Selection, Tally};
+use lvs_lab::suites::{self, Environment, Manner, Outcome, Place, Scope, Selection, Tally};
 
 use super::guest_options::GuestOptions;
 
@@ -23,8 +25,9 @@ use super::guest_options::GuestOptions;
 ///   cargo lab test lvs-net/kernel::probe  some of it
 ///   cargo lab test drift                  tests with `drift` in their names
 ///
-/// The last line of the output says how many tests passed and failed. The controller that tests run is built for
-/// debugging; set LVS_LAB_CONTROLLER to the path of another one.
+/// The last line of the output says how many tests passed and failed. A suite that crashes, hangs or runs fewer tests
+/// than it lists counts as one failed test more. The controller that tests run is built for debugging; set
+/// LVS_LAB_CONTROLLER to the path of another one.
 #[derive(clap::Args)]
 #[allow(clippy::doc_markdown, reason = "this is the command's help, printed as it is")]
 #[command(verbatim_doc_comment)]
@@ -34,13 +37,24 @@ pub(crate) struct Args {
     /// Show everything that tests print, not only what failed ones did.
     #[arg(short, long)]
     verbose: bool,
+    /// In the end name the N tests that took longest.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    slowest: usize,
+    /// Kill a suite that runs for longer than this, name the tests that had not ended, and go on. Default: 5 minutes (in
+    /// the cluster 30) and 2 for each test, divided by the tests that run at the same time.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    limit: Option<u64>,
     #[command(flatten)]
     guest: GuestOptions,
 }
 
 const CONTROLLER: &str = "LVS_LAB_CONTROLLER";
 const KUBECONFIG: &str = "LVS_LAB_KUBECONFIG";
+const KUBECONFIGS: &str = "LVS_LAB_KUBECONFIGS";
 const KUBECTL: &str = "LVS_LAB_KUBECTL";
+
+/// API servers for the tests in the guest. Each test has one for itself, and most of what such a test does is to wait.
+const APISERVERS: usize = 2;
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let cache = Cache::open()?;
@@ -60,7 +74,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     if selections.is_empty() {
         bail!("no test's full name contains {}", args.filter.as_deref().unwrap_or_default());
     }
-    let mut run = Run { args, environment: Environment::new(), total: Tally::default() };
+    let mut run = Run { args, environment: Environment::new(), total: Tally::default(), times: Vec::new() };
     if let Some(controller) = controller.or_else(|| Some(built.controller?.display().to_string())) {
         run.environment.insert(CONTROLLER.to_owned(), controller);
     }
@@ -71,11 +85,13 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         let outcome = suites::run_doc_tests(&step, args.verbose)?;
         run.report("documentation", step, &outcome);
     }
-    let apiserver = run.apiserver(&selections, kubernetes)?;
+    let apiservers = run.apiservers(&selections, kubernetes)?;
     run.on_host(&selections, Place::HostWithApiserver)?;
-    run.in_guest(&cache, &selections, apiserver.as_ref())?;
+    run.in_guest(&cache, &selections, &apiservers)?;
+    drop(apiservers);
     run.on_host(&selections, Place::Cluster)?;
 
+    run.tell_slowest();
     line(&run.total.to_string());
     Ok(if run.total.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -93,63 +109,97 @@ struct Run<'a> {
     args: &'a Args,
     environment: Environment,
     total: Tally,
+    /// How long each test took, by its full name.
+    times: Vec<(String, Duration)>,
 }
 
 impl Run<'_> {
-    fn apiserver(
+    fn apiservers(
         &mut self,
         selections: &[Selection],
         kubernetes: Option<Preparation>,
-    ) -> Result<Option<ApiServer>> {
-        let Some(kubernetes) =
-            kubernetes.filter(|_| selections.iter().any(|chosen| chosen.place.needs_apiserver()))
-        else {
-            return Ok(None);
-        };
+    ) -> Result<Vec<ApiServer>> {
+        let in_guest = selections.iter().filter(|chosen| chosen.place == Place::GuestWithApiserver);
+        let on_host = selections.iter().any(|chosen| chosen.place == Place::HostWithApiserver);
+        let most = in_guest.map(|chosen| chosen.tests.len()).max().unwrap_or_default();
+        let wanted = most.min(APISERVERS).max(on_host.into());
+        let Some(kubernetes) = kubernetes.filter(|_| wanted > 0) else { return Ok(Vec::new()) };
         let binary = kubernetes.wait()?;
-        let step = progress::step("starting an API server");
-        let server = ApiServer::start(&binary)?;
+        let step =
+            progress::step(if wanted == 1 { "starting an API server" } else { "starting API servers" });
+        let servers = (0..wanted).map(|_| ApiServer::start(&binary)).collect::<Result<Vec<_>>>()?;
         step.done();
-        self.environment.insert(KUBECONFIG.to_owned(), server.kubeconfig().display().to_string());
-        self.environment.insert(KUBECTL.to_owned(), server.kubectl_path().display().to_string());
-        Ok(Some(server))
+        let kubectl = servers[0].kubectl_path();
+        self.environment.insert(KUBECTL.to_owned(), kubectl.display().to_string());
+        let kubeconfig = servers[0].kubeconfig();
+        self.environment.insert(KUBECONFIG.to_owned(), kubeconfig.display().to_string());
+        Ok(servers)
+    }
+
+    fn manner(&self, threads: usize) -> Manner {
+        Manner {
+            environment: self.environment.clone(),
+            threads,
+            limit: self.args.limit.map(Duration::from_secs),
+            verbose: self.args.verbose,
+        }
     }
 
     fn on_host(&mut self, selections: &[Selection], place: Place) -> Result<()> {
+        let manner = self.manner(thread::available_parallelism().map_or(1, usize::from));
         for chosen in selections.iter().filter(|chosen| chosen.place == place) {
-            let step = progress::step(title(chosen));
-            let outcome = chosen.run_on_host(&step, &self.environment, self.args.verbose)?;
-            self.report(&title(chosen), step, &outcome);
+            let title = format!("{} ({})", chosen.suite.label, place.name());
+            let step = progress::step(&title);
+            let outcome = chosen.run_on_host(&step, &manner)?;
+            self.note_times(chosen, &outcome);
+            self.report(&title, step, &outcome);
         }
         Ok(())
     }
 
-    fn in_guest(
-        &mut self,
-        cache: &Cache,
-        selections: &[Selection],
-        apiserver: Option<&ApiServer>,
-    ) -> Result<()> {
+    fn in_guest(&mut self, cache: &Cache, selections: &[Selection], apiservers: &[ApiServer]) -> Result<()> {
         let chosen: Vec<_> = selections.iter().filter(|chosen| chosen.place.is_in_guest()).collect();
         if chosen.is_empty() {
             return Ok(());
         }
-        let mut environment = self.environment.clone();
-        if let Some(server) = apiserver {
-            environment.insert(KUBECONFIG.to_owned(), server.guest_kubeconfig().display().to_string());
-        }
-        let guest = Guest::boot(cache, &self.args.guest.options())?;
+        let options = self.args.guest.options();
+        let guest = Guest::boot(cache, &options)?;
+        let kubeconfigs = apiservers.iter().map(|server| server.guest_kubeconfig().display().to_string());
+        self.environment.remove(KUBECONFIG);
+        self.environment.insert(KUBECONFIGS.to_owned(), kubeconfigs.collect::<Vec<_>>().join(":"));
+        let kubectls: Vec<_> = apiservers.iter().map(ApiServer::kubectl_maker).collect();
+        let _offer = guest.offer(move |name| {
+            let number: usize = name.strip_prefix("kubectl-")?.parse().ok()?;
+            kubectls.get(number).map(|kubectl| kubectl())
+        });
         let failed_before = self.total.failed;
         for chosen in chosen {
-            let step = progress::step(title(chosen));
-            let outcome = chosen.run_in_guest(&guest, &step, &environment, self.args.verbose)?;
-            self.report(&title(chosen), step, &outcome);
+            let one_each = chosen.place.needs_apiserver().then_some(apiservers.len());
+            let manner = self.manner(one_each.unwrap_or(options.cpus as usize));
+            let title =
+                format!("{} ({}, kernel {})", chosen.suite.label, chosen.place.name(), options.kernel);
+            let step = progress::step(&title);
+            let outcome = chosen.run_in_guest(&guest, &step, &manner)?;
+            self.note_times(chosen, &outcome);
+            self.report(&title, step, &outcome);
         }
         if self.total.failed > failed_before {
             line(&format!("The guest's console and its jobs' output: {}", guest.folder().display()));
             return Ok(());
         }
         guest.stop().context("every test in the guest passed")
+    }
+
+    fn note_times(&mut self, chosen: &Selection, outcome: &Outcome) {
+        let full = |name: &str| format!("{}::{name}", chosen.suite.label);
+        self.times.extend(outcome.times.iter().map(|(name, time)| (full(name), *time)));
+    }
+
+    fn tell_slowest(&mut self) {
+        self.times.sort_by_key(|(_, time)| std::cmp::Reverse(*time));
+        for (name, time) in self.times.iter().take(self.args.slowest) {
+            line(&format!("{:6.1} s  {name}", time.as_secs_f64()));
+        }
     }
 
     fn report(&mut self, title: &str, step: Step, outcome: &Outcome) {
@@ -162,10 +212,9 @@ impl Run<'_> {
             if !self.args.verbose {
                 line(outcome.output.trim_end());
             }
+            if let Some(complaint) = &outcome.complaint {
+                line(&format!("{title}: {complaint}"));
+            }
         }
     }
-}
-
-fn title(chosen: &Selection) -> String {
-    format!("{} ({})", chosen.suite.label, chosen.place.name())
 }

@@ -50,24 +50,38 @@ pub(super) fn answered_by(page: &str) -> Option<usize> {
 /// Requests a second of a [`Steady`] client.
 pub(super) const RATE: u32 = 25;
 
-/// A client that asks at a steady rate for some time, whatever becomes of its requests.
-pub(super) struct Steady(Background);
+/// The file in the guest that ends a [`Steady`] client.
+const ENOUGH: &str = "/run/enough-requests";
+/// Seconds after which a [`Steady`] client gives up waiting for the demo.
+const AT_MOST: u32 = 180;
 
-impl Steady {
+/// A client that asks at a steady rate, whatever becomes of its requests, until its report is wanted.
+pub(super) struct Steady<'a> {
+    stage: &'a Stage,
+    host: &'a str,
+    asking: Background,
+}
+
+impl<'a> Steady<'a> {
     /// Starts it.
-    pub(super) fn start(stage: &Stage, client: &str, seconds: u32) -> Self {
-        let count = RATE * seconds;
-        Self(stage.start_on(client, &format!("lab guest-client --rate {RATE} --count {count} http://{VIP}/")))
+    pub(super) fn start(stage: &'a Stage, host: &'a str) -> Self {
+        let count = RATE * AT_MOST;
+        let asking = stage.start_on(
+            host,
+            &format!("lab guest-client --rate {RATE} --count {count} --until {ENOUGH} http://{VIP}/"),
+        );
+        Self { stage, host, asking }
     }
 
     /// Whether it has asked for the last time.
     pub(super) fn has_ended(&self) -> bool {
-        self.0.has_ended()
+        self.asking.has_ended()
     }
 
-    /// What came of it.
+    /// Ends it and says what came of it.
     pub(super) fn report(self) -> Result<Report> {
-        let (_, said) = self.0.wait()?;
+        self.stage.quietly_on(self.host, &format!("touch {ENOUGH}"))?;
+        let (_, said) = self.asking.wait()?;
         serde_json::from_str(&said).with_context(|| format!("the client said:\n{said}"))
     }
 }

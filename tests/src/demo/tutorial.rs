@@ -1,5 +1,9 @@
-//! The tutorial's names, and how `ipvsadm` shows its service.
+//! The tutorial's names, how `ipvsadm` shows its service, and what stays when it goes.
 
+use anyhow::Result;
+
+use super::narration::check;
+use super::stage::Stage;
 pub(super) use crate::topology::tutorial::{CLIENT, FAR_CLIENT, PICTURE, REAL_SERVERS, VIP};
 
 /// The file that the demo is about.
@@ -46,8 +50,24 @@ pub(super) fn weights(table: &str) -> [u32; 2] {
     })
 }
 
+/// Takes the objects away by `delete`: the service and the VIP go, what somebody else made stays.
+pub(super) fn goes(stage: &Stage, delete: impl FnOnce() -> Result<()>) -> Result<()> {
+    let foreign_now = || Ok::<_, anyhow::Error>(foreign(&stage.quietly_on("director", "ipvsadm -Sn")?));
+    let foreign_before = foreign_now()?;
+    delete()?;
+    let all = "ipvsadm -Ln; ip -brief -4 address";
+    stage.eventually_on("director", all, "rules and VIP are gone", |seen| !seen.contains(VIP))?;
+    let table = stage.on("director", "ipvsadm -Ln")?;
+    check(service(&table).is_none(), "the service is gone", &table)?;
+    let addresses = stage.on("director", "ip -brief -4 address")?;
+    check(!addresses.contains(VIP), "the VIP is gone", &addresses)?;
+    let left = foreign_now()?;
+    let is_untouched = !left.is_empty() && left == foreign_before;
+    check(is_untouched, "the service that somebody else made is untouched", &left)
+}
+
 /// The lines of a table by `ipvsadm -Sn` that are the foreign service's.
-pub(super) fn foreign(rules: &str) -> String {
+fn foreign(rules: &str) -> String {
     rules.lines().filter(|line| line.contains(FOREIGN)).collect::<Vec<_>>().join("\n")
 }
 

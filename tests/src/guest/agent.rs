@@ -1,9 +1,10 @@
-//! The guest's side of [`super::jobs`].
+//! Running the jobs of [`super::jobs`], on either side.
 
 use std::collections::HashSet;
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -21,31 +22,60 @@ const HOST_GONE: Duration = Duration::from_mins(2);
 /// Serves the host's jobs until it wants the guest off or is gone.
 pub fn serve() -> Result<()> {
     let share = Share::new(SHARE.into());
-    let mut seen = HashSet::new();
+    let mut worker = Worker::new(share.jobs(), |name| Some(Command::new(name)));
     let mut host = HostWatch::new();
     share.touch("ready").context("cannot write to the share")?;
     while !share.has("stop") && host.is_alive(&share) {
-        for entry in fs::read_dir(share.jobs())?.flatten() {
-            let name = entry.file_name();
-            if !name.as_encoded_bytes().starts_with(b".") && seen.insert(name) {
-                thread::spawn(move || work(&entry.path()));
-            }
-        }
+        worker.look()?;
         thread::sleep(LOOK);
     }
     Ok(())
 }
 
-fn work(folder: &Path) {
-    let end = run(folder).unwrap_or_else(|error| End::NotStarted(format!("{error:#}")));
-    if let Err(error) = write_json(&folder.join("end.json"), &end) {
-        eprintln!("lab-guest: cannot tell the host how a job ended: {error:#}");
+/// Runs the jobs that appear in a folder, each once.
+pub(super) struct Worker<P> {
+    folder: PathBuf,
+    seen: HashSet<OsString>,
+    program: P,
+}
+
+impl<P: Fn(&str) -> Option<Command>> Worker<P> {
+    /// `program` makes the command for a program's name, if there is one.
+    pub(super) fn new(folder: PathBuf, program: P) -> Self {
+        Self { folder, seen: HashSet::new(), program }
+    }
+
+    /// Starts what has appeared.
+    pub(super) fn look(&mut self) -> Result<()> {
+        for entry in fs::read_dir(&self.folder)?.flatten() {
+            let name = entry.file_name();
+            if !name.as_encoded_bytes().starts_with(b".") && self.seen.insert(name) {
+                let folder = entry.path();
+                let job = read(&folder).and_then(|job| {
+                    let name = job.command.first().context("a job without a command")?;
+                    Ok(((self.program)(name).with_context(|| format!("there is no {name}"))?, job))
+                });
+                thread::spawn(move || work(&folder, job));
+            }
+        }
+        Ok(())
     }
 }
 
-fn run(folder: &Path) -> Result<End> {
-    let job: Job = read_json(&folder.join("job.json"))?.context("an empty job")?;
-    let (program, arguments) = job.command.split_first().context("a job without a command")?;
+fn read(folder: &Path) -> Result<Job> {
+    read_json(&folder.join("job.json"))?.context("an empty job")
+}
+
+fn work(folder: &Path, job: Result<(Command, Job)>) {
+    let end = job
+        .and_then(|(command, job)| run(folder, command, &job))
+        .unwrap_or_else(|error| End::NotStarted(format!("{error:#}")));
+    if let Err(error) = write_json(&folder.join("end.json"), &end) {
+        eprintln!("lab: cannot tell how a job ended: {error:#}");
+    }
+}
+
+fn run(folder: &Path, mut command: Command, job: &Job) -> Result<End> {
     let file = |name: &str| File::create(folder.join(name)).with_context(|| format!("cannot create {name}"));
     let (output, error) = if job.one_output {
         let both = file("output")?;
@@ -59,8 +89,8 @@ fn run(folder: &Path) -> Result<End> {
         fs::write(folder.join("stdin"), &job.input)?;
         File::open(folder.join("stdin"))?.into()
     };
-    let mut child = Command::new(program)
-        .args(arguments)
+    let mut child = command
+        .args(&job.command[1..])
         .envs(&job.environment)
         .current_dir(job.folder.as_deref().unwrap_or(Path::new("/root")))
         .stdin(input)
@@ -69,7 +99,7 @@ fn run(folder: &Path) -> Result<End> {
         // So that a signal reaches what it started, too.
         .process_group(0)
         .spawn()
-        .with_context(|| format!("cannot run {program}"))?;
+        .with_context(|| format!("cannot run {}", job.command[0]))?;
     let group = Pid::from_child(&child);
     let mut heard = None;
     loop {

@@ -7,6 +7,7 @@
 //! share/jobs/ID/stdout stderr
 //! share/jobs/ID/signal         the host wants the command to get this signal: INT or KILL
 //! share/jobs/ID/end.json       how it ended, written last
+//! share/asks/jobs/ID/...       the same the other way round: the guest has the host run one of the programs it offers
 //! share/alive                  if it exists and the host stops writing to it, the guest switches itself off
 //! share/stop                   the host wants the guest off
 //! ```
@@ -125,9 +126,11 @@ impl Share {
     }
 
     pub(super) fn create(folder: PathBuf) -> Result<Self> {
-        fs::create_dir_all(folder.join("jobs"))
-            .with_context(|| format!("cannot create {}", folder.display()))?;
-        Ok(Self(folder))
+        let share = Self(folder);
+        for jobs in [share.jobs(), share.asks().jobs()] {
+            fs::create_dir_all(&jobs).with_context(|| format!("cannot create {}", jobs.display()))?;
+        }
+        Ok(share)
     }
 
     pub(super) fn path(&self, name: &str) -> PathBuf {
@@ -146,8 +149,13 @@ impl Share {
         self.path("jobs")
     }
 
-    /// Host's side: has the guest run a job, hands on what it writes as it comes, and returns its exit code. `alive` is
-    /// asked now and then and fails when no guest will ever answer.
+    /// Where the guest is the one that has jobs and the host runs them.
+    pub(super) fn asks(&self) -> Self {
+        Self(self.path("asks"))
+    }
+
+    /// Has the other side run a job, hands on what it writes as it comes, and returns its exit code. `alive` is
+    /// asked now and then and fails when nobody will ever answer.
     pub(super) fn run(
         &self,
         job: &Job,
@@ -199,7 +207,7 @@ impl Share {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let id = format!("{}-{}-{}", unix_nanos(), std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let (hidden, folder) = (self.jobs().join(format!(".{id}")), self.jobs().join(id));
-        fs::create_dir(&hidden).context("the guest is not there any more")?;
+        fs::create_dir(&hidden).context("the other side is not there any more")?;
         fs::write(hidden.join("job.json"), serde_json::to_vec(job)?)?;
         fs::rename(&hidden, &folder)?;
         Ok(folder)

@@ -13,6 +13,8 @@ use crate::progress;
 /// The package of the tests that run the controller.
 const LAB: &str = "lvs-lab";
 const CONTROLLER: &str = "lvs-controller";
+/// Lets tests kill the controller at named places.
+const CRASH_POINTS: &str = "lvs-controller/crash-points";
 
 /// The workspace as cargo knows it.
 #[derive(Deserialize)]
@@ -106,16 +108,22 @@ impl Scope {
     }
 
     fn arguments(&self) -> Vec<&str> {
-        let Some(package) = self.package.as_deref() else { return vec!["--workspace", "--all-targets"] };
+        let Some(package) = self.package.as_deref() else {
+            return vec!["--workspace", "--all-targets", "--features", CRASH_POINTS];
+        };
         let mut arguments = vec!["--package", package];
         match &self.target {
             None => arguments.push("--all-targets"),
             Some(target) => arguments.extend(["--test", target]),
         }
         if package == LAB && !self.controller_given {
-            arguments.extend(["--package", CONTROLLER]);
-            if self.target.is_some() {
+            arguments.extend(["--package", CONTROLLER, "--features", CRASH_POINTS]);
+            if let Some(target) = &self.target {
                 arguments.extend(["--bin", CONTROLLER]);
+                // The test of the bench runs it.
+                if target == "kernel" {
+                    arguments.extend(["--example", "driver"]);
+                }
             }
         }
         arguments
@@ -199,7 +207,10 @@ mod tests {
             packages: vec![
                 package_of("lvs-net", vec![target("lvs_net", "lib"), target("kernel", "test")]),
                 package_of("lvs-controller", vec![target("lvs-controller", "bin")]),
-                package_of("lvs-lab", vec![target("standalone", "test"), target("rules", "test")]),
+                package_of(
+                    "lvs-lab",
+                    vec![target("standalone", "test"), target("rules", "test"), target("kernel", "test")],
+                ),
             ],
         };
         Scope::within(metadata, filter, false)
@@ -243,17 +254,26 @@ mod tests {
     #[test]
     fn a_filter_that_names_a_package_or_a_target_of_it_builds_no_more_than_that() {
         for (filter, arguments) in [
-            (None, "--workspace --all-targets"),
-            (Some("drift"), "--workspace --all-targets"),
+            (None, "--workspace --all-targets --features lvs-controller/crash-points"),
+            (Some("drift"), "--workspace --all-targets --features lvs-controller/crash-points"),
             (Some("lvs-net"), "--package lvs-net --all-targets"),
             (Some("lvs-net::probe"), "--package lvs-net --all-targets"),
             (Some("lvs-net/kernel"), "--package lvs-net --test kernel"),
             (Some("lvs-net/kernel::probe::x"), "--package lvs-net --test kernel"),
             (Some("lvs-net/none"), "--package lvs-net --all-targets"),
-            (Some("lvs-lab"), "--package lvs-lab --all-targets --package lvs-controller"),
+            (
+                Some("lvs-lab"),
+                "--package lvs-lab --all-targets --package lvs-controller --features lvs-controller/crash-points",
+            ),
             (
                 Some("lvs-lab/standalone"),
-                "--package lvs-lab --test standalone --package lvs-controller --bin lvs-controller",
+                "--package lvs-lab --test standalone --package lvs-controller --features lvs-controller/crash-points \
+                 --bin lvs-controller",
+            ),
+            (
+                Some("lvs-lab/kernel"),
+                "--package lvs-lab --test kernel --package lvs-controller --features lvs-controller/crash-points \
+                 --bin lvs-controller --example driver",
             ),
         ] {
             assert_eq!(scope(filter).arguments().join(" "), arguments, "{filter:?}");

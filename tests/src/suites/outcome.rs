@@ -1,15 +1,17 @@
-//! What a test binary said in the end.
+//! What a test binary said, and what is to be held against it.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::AddAssign;
+use std::time::Duration;
 
 /// Passed and failed tests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Tests that passed.
-    pub passed: u32,
-    /// Tests that failed. A binary that ended without a result counts as one.
-    pub failed: u32,
+    pub passed: usize,
+    /// Tests that failed. A complaint about a binary as a whole counts as one.
+    pub failed: usize,
 }
 
 impl AddAssign for Tally {
@@ -25,29 +27,61 @@ impl fmt::Display for Tally {
     }
 }
 
-/// How a run of a test binary ended.
+/// How a test binary came to its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// With this exit code, as a shell counts.
+    Exit(i32),
+    /// Not by itself.
+    Broken(String),
+}
+
+impl Ending {
+    pub(super) fn late(limit: Duration) -> Self {
+        Self::Broken(format!("killed after {} s", limit.as_secs()))
+    }
+}
+
+/// How a run of a test binary went.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
     /// The count.
     pub tally: Tally,
+    /// What went wrong besides tests that failed.
+    pub complaint: Option<String>,
     /// Everything it wrote.
     pub output: String,
+    /// How long each test took, as far as it can be told.
+    pub times: Vec<(String, Duration)>,
 }
 
 impl Outcome {
-    /// Reads what a binary, or several one after the other, wrote. A bad exit without a failed test is a failure too:
-    /// the binary crashed, or a test ended it.
-    pub fn read(output: String, exit_code: i32) -> Self {
-        let mut tally = Tally::default();
-        let mut results = 0;
-        for result in output.lines().filter_map(result) {
-            tally += result;
-            results += 1;
+    /// Reads what a binary, or several one after the other, wrote. `tests` are those that it has to run, if they are
+    /// known: a binary that ran fewer has crashed, or a test has ended it.
+    pub(super) fn read(output: String, ending: &Ending, tests: Option<&[String]>) -> Self {
+        let results: Vec<_> = output.lines().filter_map(result).collect();
+        let mut tally = if results.is_empty() { ended(&output) } else { Tally::default() };
+        for result in &results {
+            tally += *result;
         }
-        if tally.failed == 0 && (exit_code != 0 || results == 0) {
-            tally.failed = 1;
-        }
-        Self { tally, output }
+        let listed = tests.map_or(tally.passed + tally.failed, <[_]>::len);
+        let complaint = match ending {
+            Ending::Broken(why) => Some(format!("{why}; {}", unfinished(&output, tests))),
+            Ending::Exit(code) if results.is_empty() => {
+                Some(format!("no result, exit code {code}; {}", unfinished(&output, tests)))
+            }
+            Ending::Exit(code) if *code != 0 && tally.failed == 0 => {
+                Some(format!("exit code {code}, though no test failed"))
+            }
+            Ending::Exit(_) if tally.passed + tally.failed != listed => Some(format!(
+                "{} tests were run and {listed} are there; {}",
+                tally.passed + tally.failed,
+                unfinished(&output, tests)
+            )),
+            Ending::Exit(_) => None,
+        };
+        tally.failed += usize::from(complaint.is_some());
+        Self { tally, complaint, output, times: Vec::new() }
     }
 }
 
@@ -55,32 +89,130 @@ impl Outcome {
 fn result(line: &str) -> Option<Tally> {
     let (_, counts) = line.strip_prefix("test result: ")?.split_once(". ")?;
     let count = |word: &str| {
-        counts.split("; ").find_map(|count| count.strip_suffix(word)?.trim_end().parse::<u32>().ok())
+        counts.split("; ").find_map(|count| count.strip_suffix(word)?.trim_end().parse::<usize>().ok())
     };
     Some(Tally { passed: count("passed")?, failed: count("failed")? })
+}
+
+/// The name in the line `test NAME ... ok`, and whether that test passed. Ignored tests have none.
+pub(super) fn end_of_test(line: &str) -> Option<(&str, bool)> {
+    let (name, verdict) = line.strip_prefix("test ")?.rsplit_once(" ... ")?;
+    let passed = match verdict.trim_end() {
+        "ok" => true,
+        "FAILED" => false,
+        _ => return None,
+    };
+    Some((name.strip_suffix(" - should panic").unwrap_or(name), passed))
+}
+
+/// The name in a line that says that a test runs: after a minute it is told that it still does, and where there is one
+/// thread only, its line begins when it does.
+fn begin_of_test(line: &str) -> Option<&str> {
+    let line = line.strip_prefix("test ")?;
+    let name = line.strip_suffix(" has been running for over 60 seconds");
+    name.or_else(|| line.split_once(" ...").map(|(name, _)| name))
+}
+
+fn ended(output: &str) -> Tally {
+    let mut tally = Tally::default();
+    for (_, passed) in output.lines().filter_map(end_of_test) {
+        tally += Tally { passed: passed.into(), failed: (!passed).into() };
+    }
+    tally
+}
+
+/// Which tests had begun and not ended; if that can't be told, which had not ended.
+fn unfinished(output: &str, tests: Option<&[String]>) -> String {
+    let ended: BTreeSet<_> = output.lines().filter_map(end_of_test).map(|(name, _)| name).collect();
+    let is_listed = |name: &&str| tests.is_none_or(|tests| tests.iter().any(|test| test == name));
+    let running: BTreeSet<_> = output
+        .lines()
+        .filter_map(begin_of_test)
+        .filter(is_listed)
+        .filter(|name| !ended.contains(name))
+        .collect();
+    let joined = |names: Vec<&str>| names.join(", ");
+    if !running.is_empty() {
+        return format!("still running: {}", joined(running.into_iter().collect()));
+    }
+    let left = tests.unwrap_or_default().iter().map(String::as_str).filter(|name| !ended.contains(name));
+    match left.collect::<Vec<_>>() {
+        left if left.is_empty() => "every test had ended".to_owned(),
+        left => format!("not ended: {}", joined(left)),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const GOOD: &str = "running 2 tests\ntest a ... ok\n\ntest result: ok. 2 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; \
-         finished in 0.01s\n";
+    const GOOD: &str = "running 2 tests\ntest a ... ok\ntest b - should panic ... ok\n\n\
+         test result: ok. 2 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.01s\n";
     const BAD: &str =
         "test result: FAILED. 1 passed; 3 failed; 0 ignored; 0 measured; 0 filtered out; finished in 2.00s\n";
 
-    #[test]
-    fn counts_of_all_binaries_are_added() {
-        let outcome = Outcome::read(format!("{GOOD}{BAD}"), 101);
-        assert_eq!(outcome.tally, Tally { passed: 3, failed: 3 });
-        assert_eq!(Outcome::read(GOOD.to_owned(), 0).tally, Tally { passed: 2, failed: 0 });
+    fn names(names: &[&str]) -> Vec<String> {
+        names.iter().map(ToString::to_string).collect()
+    }
+
+    fn read(output: &str, ending: &Ending, tests: &[&str]) -> (usize, usize, String) {
+        let outcome = Outcome::read(output.to_owned(), ending, Some(&names(tests)));
+        (outcome.tally.passed, outcome.tally.failed, outcome.complaint.unwrap_or_default())
     }
 
     #[test]
-    fn a_binary_that_dies_after_or_before_its_result_has_failed() {
-        assert_eq!(Outcome::read(GOOD.to_owned(), 134).tally, Tally { passed: 2, failed: 1 });
-        assert_eq!(Outcome::read("running 2 tests\n".to_owned(), 139).tally, Tally { passed: 0, failed: 1 });
-        assert_eq!(Outcome::read(String::new(), 0).tally, Tally { passed: 0, failed: 1 });
+    fn counts_of_all_binaries_are_added() {
+        let outcome = Outcome::read(format!("{GOOD}{BAD}"), &Ending::Exit(101), None);
+        assert_eq!((outcome.tally, outcome.complaint), (Tally { passed: 3, failed: 3 }, None));
+        assert_eq!(read(GOOD, &Ending::Exit(0), &["a", "b"]), (2, 0, String::new()));
+    }
+
+    #[test]
+    fn a_binary_that_crashes_has_failed_and_names_what_it_did_not_end() {
+        let crashed = "running 3 tests\ntest a ... ok\n";
+        assert_eq!(
+            read(crashed, &Ending::Exit(139), &["a", "b", "c"]),
+            (1, 1, "no result, exit code 139; not ended: b, c".to_owned())
+        );
+        assert_eq!(
+            read(GOOD, &Ending::Exit(134), &["a", "b"]),
+            (2, 1, "exit code 134, though no test failed".to_owned())
+        );
+        // A test that calls exit(0) takes the harness and its result with it.
+        assert_eq!(
+            read("", &Ending::Exit(0), &["a"]),
+            (0, 1, "no result, exit code 0; not ended: a".to_owned())
+        );
+    }
+
+    #[test]
+    fn a_binary_that_runs_fewer_tests_than_it_lists_has_failed() {
+        assert_eq!(
+            read(GOOD, &Ending::Exit(0), &["a", "b", "c"]),
+            (2, 1, "2 tests were run and 3 are there; not ended: c".to_owned())
+        );
+    }
+
+    #[test]
+    fn a_hang_is_told_with_the_test_that_hangs() {
+        let late = Ending::late(Duration::from_secs(180));
+        let threads = "running 4 tests\ntest a has been running for over 60 seconds\ntest c ... FAILED\n\
+                       test d has been running for over 60 seconds\ntest d ... ok\n";
+        assert_eq!(
+            read(threads, &late, &["a", "b", "c", "d"]),
+            (1, 2, "killed after 180 s; still running: a".to_owned())
+        );
+        let one_thread = "running 2 tests\ntest a ... ok\ntest b ... ";
+        assert_eq!(
+            read(one_thread, &late, &["a", "b", "c"]),
+            (1, 1, "killed after 180 s; still running: b".to_owned())
+        );
+        let soon = "running 2 tests\ntest a ... ok\n";
+        assert_eq!(read(soon, &late, &["a", "b"]), (1, 1, "killed after 180 s; not ended: b".to_owned()));
+        assert_eq!(
+            read(GOOD, &late, &["a", "b"]),
+            (2, 1, "killed after 180 s; every test had ended".to_owned())
+        );
     }
 
     #[test]
@@ -90,5 +222,6 @@ mod tests {
         {
             assert_eq!(result(line), None, "{line}");
         }
+        assert_eq!(end_of_test("test a ... ignored, needs root"), None);
     }
 }

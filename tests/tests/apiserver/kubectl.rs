@@ -1,12 +1,15 @@
 //! `kubectl`, the administrator's way in: a witness that shares no code with this project.
 
-use std::io::Write as _;
-use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use lvs_lab::eventually::eventually;
+use lvs_lab::guest::{Done, Job, on_host};
 use serde_json::Value;
 
-/// The administrator's kubectl.
+/// Longer than any `--timeout` that a test gives it.
+const LIMIT: Duration = Duration::from_mins(2);
+
+/// The administrator's kubectl. It runs on the host: under emulation it takes seconds to start.
 #[derive(Clone, Debug)]
 pub(crate) struct Kubectl {
     program: String,
@@ -14,10 +17,9 @@ pub(crate) struct Kubectl {
 }
 
 impl Kubectl {
-    pub(crate) fn new() -> Self {
-        let variable =
-            |name| std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: cargo lab test"));
-        Self { program: variable("LVS_LAB_KUBECTL"), kubeconfig: variable("LVS_LAB_KUBECONFIG") }
+    /// The one for the API server of this number and kubeconfig.
+    pub(crate) fn new(number: usize, kubeconfig: &str) -> Self {
+        Self { program: format!("kubectl-{number}"), kubeconfig: kubeconfig.to_owned() }
     }
 
     /// The kubeconfig's text.
@@ -55,8 +57,8 @@ impl Kubectl {
         holds: impl Fn(&Value) -> bool,
     ) -> Value {
         eventually(wish, || {
-            let output = self.output(&format!("get {kind} {name} -o json"), "");
-            let object: Value = serde_json::from_slice(&output.stdout).map_err(|_| words(&output))?;
+            let done = self.done(&format!("get {kind} {name} -o json"), "");
+            let object: Value = serde_json::from_slice(&done.output).map_err(|_| words(&done))?;
             if holds(&object) { Ok(object) } else { Err(object["status"].to_string()) }
         })
     }
@@ -69,24 +71,22 @@ impl Kubectl {
     }
 
     fn with_input(&self, arguments: &str, input: &str) -> String {
-        let output = self.output(arguments, input);
-        assert!(output.status.success(), "kubectl {arguments}: {}", words(&output));
-        String::from_utf8_lossy(&output.stdout).into_owned()
+        let done = self.done(arguments, input);
+        assert!(done.code == 0, "kubectl {arguments}: {}", words(&done));
+        String::from_utf8_lossy(&done.output).into_owned()
     }
 
-    fn output(&self, arguments: &str, input: &str) -> Output {
-        let mut child = Command::new(&self.program)
-            .args(arguments.split_whitespace())
-            .env("KUBECONFIG", &self.kubeconfig)
-            .env("KUBECACHEDIR", std::env::temp_dir().join("lvs-lab-kubectl-cache"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        child.stdin.take().expect("it is a pipe").write_all(input.as_bytes()).unwrap();
-        child.wait_with_output().unwrap()
+    fn done(&self, arguments: &str, input: &str) -> Done {
+        let command = [self.program.as_str()].into_iter().chain(arguments.split_whitespace());
+        let folder = std::env::current_dir().ok();
+        let job = Job { input: input.to_owned(), folder, ..Job::new(command) };
+        on_host(&job, LIMIT).unwrap()
     }
+}
+
+/// A variable that the lab sets.
+pub(crate) fn variable(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: cargo lab test"))
 }
 
 /// A condition of an object; null if it is not there.
@@ -99,6 +99,6 @@ fn is_observed(object: &Value) -> bool {
     object["status"]["observedGeneration"] == object["metadata"]["generation"]
 }
 
-fn words(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+fn words(done: &Done) -> String {
+    format!("{}{}", String::from_utf8_lossy(&done.output), String::from_utf8_lossy(&done.error))
 }

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -17,6 +17,7 @@ pub(crate) struct Line {
 #[derive(Default)]
 struct State {
     is_cut: AtomicBool,
+    turned_away: AtomicU32,
     ended: AtomicBool,
     connections: Mutex<Vec<TcpStream>>,
 }
@@ -24,8 +25,7 @@ struct State {
 impl Line {
     /// From a host's loopback to the API server of a kubeconfig, which this process can reach.
     pub(crate) fn new(host: &Host, kubeconfig: &str) -> Self {
-        let server = server_of(kubeconfig);
-        let upstream: SocketAddr = server.trim_start_matches("https://").parse().unwrap();
+        let upstream: SocketAddr = server_of(kubeconfig).parse().unwrap();
         // A socket stays on the host where it was made, whoever uses it.
         let listener = host.within(|| TcpListener::bind("127.0.0.1:0")).unwrap().unwrap();
         let address = listener.local_addr().unwrap();
@@ -36,7 +36,9 @@ impl Line {
                 if relay.ended.load(Ordering::Relaxed) {
                     return;
                 }
-                if !relay.is_cut.load(Ordering::Relaxed) {
+                if relay.is_cut.load(Ordering::Relaxed) {
+                    relay.turned_away.fetch_add(1, Ordering::Relaxed);
+                } else {
                     let _ = client.and_then(|client| relay.connect(client, upstream));
                 }
             }
@@ -46,13 +48,18 @@ impl Line {
 
     /// The kubeconfig, with the near end of the line as its server.
     pub(crate) fn kubeconfig(&self, kubeconfig: &str) -> String {
-        kubeconfig.replace(server_of(kubeconfig), &format!("https://{}", self.address))
+        kubeconfig.replace(server_of(kubeconfig), &self.address.to_string())
     }
 
     /// From now on nothing gets through.
     pub(crate) fn cut(&self) {
         self.state.is_cut.store(true, Ordering::Relaxed);
         self.state.hang_up();
+    }
+
+    /// How many connections were tried while it was cut.
+    pub(crate) fn turned_away(&self) -> u32 {
+        self.state.turned_away.load(Ordering::Relaxed)
     }
 
     /// New connections get through again.
@@ -90,10 +97,9 @@ impl Drop for Line {
     }
 }
 
-/// The one server that the lab's kubeconfig names, `https://ADDRESS:PORT`.
+/// The `ADDRESS:PORT` of the one server that the kubeconfig names.
 fn server_of(kubeconfig: &str) -> &str {
-    let start = kubeconfig.find("https://").expect("a kubeconfig names a server");
-    let rest = &kubeconfig[start..];
+    let (_, rest) = kubeconfig.split_once("://").expect("a kubeconfig names a server");
     let end =
         rest.find(|end: char| end == '"' || end == '\'' || end == ',' || end == '}' || end.is_whitespace());
     &rest[..end.unwrap_or(rest.len())]

@@ -1,38 +1,65 @@
-//! A network with foreign things on its Director, and an API server without objects. One test at a time.
+//! A network with foreign things on its Director, and an API server without objects. Every test has both for itself.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
 
 use lvs_lab::eventually::eventually;
 use lvs_lab::foreign::Foreign;
 use lvs_lab::topology::{Host, Topology};
 
 use crate::agent::Seat;
-use crate::kubectl::Kubectl;
+use crate::kubectl::{Kubectl, variable};
 
 /// Virtual service `web` and real servers `rs1` and `rs2`, as a newcomer applies them.
 pub(crate) const TUTORIAL: &str = include_str!("../../../deploy/examples/tutorial/virtualservice.yaml");
 
-static ALONE: Mutex<()> = Mutex::new(());
+/// Numbers and kubeconfigs of the API servers that no test has now.
+static FREE: LazyLock<Mutex<Vec<(usize, String)>>> = LazyLock::new(|| {
+    Mutex::new(variable("LVS_LAB_KUBECONFIGS").split(':').map(str::to_owned).enumerate().collect())
+});
+static FREED: Condvar = Condvar::new();
+
+fn free() -> MutexGuard<'static, Vec<(usize, String)>> {
+    FREE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// An API server of a test; free again when dropped.
+struct Taken(usize, String);
+
+impl Taken {
+    fn wait() -> Self {
+        let free = FREED.wait_while(free(), |free| free.is_empty());
+        let (number, kubeconfig) =
+            free.unwrap_or_else(PoisonError::into_inner).pop().expect("it was waited for");
+        Self(number, kubeconfig)
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        free().push((self.0, std::mem::take(&mut self.1)));
+        FREED.notify_one();
+    }
+}
 
 pub(crate) struct Stage {
     pub(crate) network: Topology,
     pub(crate) kubectl: Kubectl,
     foreign: Foreign,
-    _alone: MutexGuard<'static, ()>,
+    _server: Taken,
 }
 
 impl Stage {
     pub(crate) fn new() -> Self {
-        // A test that failed left nothing behind that the next one does not clear away.
-        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-        let kubectl = Kubectl::new();
+        let server = Taken::wait();
+        let kubectl = Kubectl::new(server.0, &server.1);
+        // What the test before left behind, and one that failed leaves much.
         kubectl.run("apply --server-side -f ../crds/yaml");
         kubectl.run("wait --for condition=Established --timeout 60s -f ../crds/yaml");
         kubectl.run("delete virtualservices.lvs-operator.dev,realservers.lvs-operator.dev --all -A");
         kubectl.run("delete leases.coordination.k8s.io,events.events.k8s.io --all -n default");
         let network = Topology::tutorial().unwrap();
         let foreign = Foreign::plant(&network["director"]).unwrap();
-        Self { network, kubectl, foreign, _alone: alone }
+        Self { network, kubectl, foreign, _server: server }
     }
 
     pub(crate) fn director(&self) -> &Host {

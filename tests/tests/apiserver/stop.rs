@@ -1,5 +1,6 @@
 //! Why it is stopped decides what stays. There is no kubelet here: pod and node are objects and nothing more.
 
+use crate::agent::{Agent, Seat};
 use crate::stage::{Stage, TUTORIAL};
 
 /// A DaemonSet that selects the node of the agent, and its pod there.
@@ -47,9 +48,8 @@ fn take_away(stage: &Stage) {
     }
 }
 
-#[test]
-#[ignore = "needs root, IPVS and an API server: cargo lab test"]
-fn a_restart_keeps_everything_and_an_uninstall_removes_what_is_ours() {
+/// An agent of the DaemonSet that serves the tutorial.
+fn serving() -> (Stage, Seat, Agent) {
     let stage = Stage::new();
     put_pod(&stage);
     let seat = stage.seat("director", "director");
@@ -57,6 +57,13 @@ fn a_restart_keeps_everything_and_an_uninstall_removes_what_is_ours() {
     agent.await_ready();
     stage.kubectl.apply(TUTORIAL);
     stage.kubectl.await_ready("virtualservices.lvs-operator.dev", "web");
+    (stage, seat, agent)
+}
+
+#[test]
+#[ignore = "needs root, IPVS and an API server: cargo lab test"]
+fn a_restart_keeps_everything_and_an_uninstall_removes_what_is_ours() {
+    let (stage, seat, agent) = serving();
     let rules = stage.rules();
     assert!(agent.terminate().success());
     assert_eq!(stage.rules(), rules);
@@ -79,13 +86,7 @@ fn a_restart_keeps_everything_and_an_uninstall_removes_what_is_ours() {
 #[test]
 #[ignore = "needs root, IPVS and an API server: cargo lab test"]
 fn a_node_that_is_no_director_any_more_hands_over() {
-    let stage = Stage::new();
-    put_pod(&stage);
-    let seat = stage.seat("director", "director");
-    let agent = seat.start_with(&POD);
-    agent.await_ready();
-    stage.kubectl.apply(TUTORIAL);
-    stage.kubectl.await_ready("virtualservices.lvs-operator.dev", "web");
+    let (stage, _seat, agent) = serving();
     stage.kubectl.run("label nodes director lvs-operator.dev/director-");
     assert!(agent.terminate().success());
     assert_eq!(stage.rules(), Vec::<String>::new());

@@ -1,8 +1,11 @@
 //! The program under test, on the Director of a network.
 
 use std::fs;
+use std::io::{self, Write as _};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use lvs_lab::eventually::eventually;
 use lvs_lab::foreign::Foreign;
@@ -72,10 +75,16 @@ impl Director {
 
     /// Starts the agent with further flags. Its log goes on where that of the last one ended.
     pub(crate) fn start_with(&mut self, flags: &[&str]) {
+        self.agent = Some(self.spawn(flags, &[]));
+    }
+
+    /// Starts an agent with further flags and variables, for whoever wants to see how it ends.
+    pub(crate) fn spawn(&self, flags: &[&str], environment: &[(&str, &str)]) -> Process {
         let log = fs::File::options().create(true).append(true).open(self.log()).unwrap();
         let mut command = self.command(&self.state_dir(), "run");
-        command.args(flags).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        self.agent = Some(self.host().spawn(&mut command).unwrap());
+        command.args(flags).envs(environment.iter().copied());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        self.host().spawn(&mut command).unwrap()
     }
 
     /// `lvs-controller COMMAND` for this node, not started.
@@ -113,13 +122,16 @@ impl Director {
 
     /// Asks the agent for a path: status code and body. None while it does not serve.
     pub(crate) fn get(&self, path: &str) -> Option<(u16, String)> {
-        let ask = format!("curl -s -m 10 -w '\\n%{{http_code}}' http://{HTTP}{path}");
-        let answer = self.host().output(&ask).unwrap();
-        if !answer.status.success() {
-            return None;
-        }
-        let text = String::from_utf8(answer.stdout).unwrap();
-        let (body, code) = text.rsplit_once('\n')?;
+        // Without a process: tests ask again and again, and an emulated guest starts few programs a second.
+        let ask = || -> io::Result<String> {
+            let mut stream = TcpStream::connect(HTTP)?;
+            stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+            write!(stream, "GET {path} HTTP/1.0\r\nHost: {HTTP}\r\n\r\n")?;
+            io::read_to_string(stream)
+        };
+        let answer = self.host().within(ask).unwrap().ok()?;
+        let (head, body) = answer.split_once("\r\n\r\n")?;
+        let code = head.split(' ').nth(1)?;
         Some((code.parse().unwrap(), body.to_owned()))
     }
 
@@ -261,6 +273,6 @@ pub(crate) fn mac(host: &Host) -> String {
     link.split_whitespace().nth(2).expect("NAME STATE MAC").to_owned()
 }
 
-fn program() -> String {
+pub(crate) fn program() -> String {
     std::env::var("LVS_LAB_CONTROLLER").expect("LVS_LAB_CONTROLLER names the controller: cargo lab test")
 }

@@ -10,7 +10,7 @@ use crate::TUTORIAL;
 use crate::director::Director;
 
 /// Waits until the agent serves and says that it is not ready; returns why.
-fn not_ready(director: &Director, why: &str) -> String {
+pub(crate) fn not_ready(director: &Director, why: &str) -> String {
     let words = eventually(&format!("the agent is not ready: {why}"), || match director.get("/readyz") {
         Some((503, words)) if words.contains(why) => Ok(words),
         other => Err(format!("{other:?}; log:\n{}", director.logged())),

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod commands;
+mod crash;
 mod director;
 mod drift;
 mod edits;
@@ -12,6 +13,8 @@ mod failures;
 mod foreign;
 mod restart;
 mod serving;
+mod truth;
+mod vip;
 
 /// The tutorial's objects, as a newcomer gets them.
 const TUTORIAL: &str = include_str!("../../../deploy/examples/tutorial/virtualservice.yaml");
