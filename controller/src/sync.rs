@@ -220,7 +220,6 @@ impl<K: Kernel> Driver<K> {
             Err(error) => return self.cannot_read(error, now),
         };
         self.unreadable = None;
-        self.full_due = false;
         crash_point!(Decided);
         if let Err(error) = self.write_ledger(&decided) {
             warn!(%error, "the ledger cannot be written: nothing is added or removed until it can");
@@ -230,6 +229,8 @@ impl<K: Kernel> Driver<K> {
                 Err(error) => return self.cannot_read(error, now),
             };
         }
+        // Not earlier: deciding again has to look at as much.
+        self.full_due = false;
         let Decided {
             plan,
             touched,
