@@ -69,7 +69,7 @@ pub(super) fn judge(list: List<'_>, doubt: Option<&Doubt>) -> Judgement {
     let List { asked, missing, in_force, blank } = list;
     let many = missing.len() > FEW && missing.len() * PART > in_force;
     // An answer that is empty by mistake is the likeliest of all, and costs the most where there is little.
-    let all = in_force > 0 && missing.len() == in_force;
+    let all = in_force > 0 && missing.len() >= in_force;
     if !many && !all && !blank {
         return Judgement::Gone(missing.clone());
     }

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 
 use lvs_net::announce::{self, Announced, Announcer};
@@ -15,6 +16,7 @@ use lvs_net::link::Snapshot;
 use lvs_net::preflight::{self, Finding};
 use lvs_net::{Net, interface, segment, sysctl};
 use lvs_plan::ServiceKey;
+use lvs_plan::diff::Holder;
 use lvs_plan::step::{Plan, Step, StepError};
 use tokio::runtime::Handle;
 use tracing::{debug, warn};
@@ -29,6 +31,10 @@ const DUMP_FROM: usize = 64;
 
 /// Asking for one service takes about as long as so many of a dump (measured: 42 and 10 µs).
 const DUMPED_FOR_ONE: usize = 4;
+
+/// So many claimed VIPs are looked into at once: a host that comes back with a thousand of them is no reason to ask
+/// every real server a thousand times. Of the others only the MAC address is told.
+const IDENTIFYING: usize = 4;
 
 /// The kernel of this network namespace.
 pub struct LinuxKernel {
@@ -50,6 +56,8 @@ pub struct LinuxKernel {
     /// How many services there were, everybody's, when all were read last.
     services_seen: usize,
     triggers: Sender<Trigger>,
+    /// Questions on their way that [`IDENTIFYING`] bounds.
+    identifying: Arc<AtomicUsize>,
 }
 
 impl LinuxKernel {
@@ -68,6 +76,7 @@ impl LinuxKernel {
             marks_addresses: marks_addresses(rustix::system::uname().release().to_string_lossy().as_ref()),
             services_seen: 0,
             triggers,
+            identifying: Arc::default(),
         }
     }
 
@@ -286,9 +295,16 @@ impl Kernel for LinuxKernel {
         let Some(link) = self.snapshot.link(claimed.link).cloned() else { return };
         let real_servers = real_servers.to_vec();
         let (own, triggers) = (self.own_macs(), self.triggers.clone());
+        let identifying = Arc::clone(&self.identifying);
+        if identifying.fetch_add(1, Ordering::Relaxed) >= IDENTIFYING {
+            identifying.fetch_sub(1, Ordering::Relaxed);
+            let _ = triggers.send(Trigger::Identified(claimed.vip, Holder { mac, real_server: None }));
+            return;
+        }
         self.runtime.spawn_blocking(move || {
             let holder = rivals::identify(&link, &own, mac, &real_servers);
             let _ = triggers.send(Trigger::Identified(claimed.vip, holder));
+            identifying.fetch_sub(1, Ordering::Relaxed);
         });
     }
 
@@ -326,8 +342,10 @@ impl Kernel for LinuxKernel {
 }
 
 impl LinuxKernel {
+    /// But for those of virtual routers (RFC 9568 section 7.3): every member of a VRRP group has the same.
     fn own_macs(&self) -> Vec<Mac> {
-        self.snapshot.links.iter().filter_map(|link| link.mac).collect()
+        let shared = |mac: &Mac| matches!(mac, [0, 0, 0x5e, 0, 1 | 2, _]);
+        self.snapshot.links.iter().filter_map(|link| link.mac).filter(|mac| !shared(mac)).collect()
     }
 
     fn send(

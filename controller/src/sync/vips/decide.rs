@@ -87,7 +87,8 @@ impl<K: Kernel> Driver<K> {
                 if ours == 0 && self.vips.held.contains_key(vip) {
                     decided.drifted.insert(*vip);
                 }
-                let leaving = bound.iter().filter(|address| address.ours);
+                // Where addresses carry our mark, that says it.
+                let leaving = bound.iter().filter(|address| address.ours && !self.kernel.marks_addresses());
                 self.vips.leaving.extend(leaving.map(|address| (*vip, Arc::clone(&address.link))));
             }
             steps.extend(decision.steps);

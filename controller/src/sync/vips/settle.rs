@@ -48,7 +48,10 @@ impl<K: Kernel> Driver<K> {
                         // The other half of a move.
                         (Step::BindVip { .. }, Some(_)) => {
                             let words = format!("{vip} stays where it is: {words}");
-                            self.vips.announcing.insert(*vip, Announcing::Announced(words));
+                            // A conflict is worse news than a move that does not come off.
+                            if let Some(Announcing::Announced(told)) = self.vips.announcing.get_mut(vip) {
+                                *told = words;
+                            }
                         }
                         (Step::BindVip { .. }, None) => {
                             self.vips.announcing.insert(*vip, Announcing::Refused(words));
