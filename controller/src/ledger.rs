@@ -268,13 +268,12 @@ impl Ledger {
     /// # Errors
     /// If it could not be written: what changed since the last save is then taken back.
     pub fn save(&mut self) -> Result<(), LedgerError> {
+        let nothing_lost = self.pending.iter().all(|(record, _)| matches!(record, Record::Confirm { .. }));
         if matches!(
             self.problem,
             Some(LedgerError::Corrupt { .. } | LedgerError::Version { .. } | LedgerError::Read { .. })
         ) {
             // Not ours to overwrite. What was recorded meanwhile rests on nothing.
-            let nothing_lost =
-                self.pending.iter().all(|(record, _)| matches!(record, Record::Confirm { .. }));
             let confirmed = self.take_back();
             self.load();
             self.confirm_again(&confirmed);
@@ -290,7 +289,6 @@ impl Ledger {
         if self.pending.is_empty() && self.problem.is_none() {
             return Ok(());
         }
-        let nothing_lost = self.pending.iter().all(|(record, _)| matches!(record, Record::Confirm { .. }));
         match store.append(&self.memory, self.pending.iter().map(|(record, _)| record)) {
             Ok(()) => {
                 self.pending.clear();

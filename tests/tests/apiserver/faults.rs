@@ -12,7 +12,7 @@ use crate::agent::Seat;
 use crate::proxy::Proxy;
 use crate::stage::{Stage, TUTORIAL};
 
-/// As many of each kind: fewer than eleven could be gone without anybody doubting it.
+/// As many of each kind.
 const MANY: u16 = 12;
 
 fn many_objects() -> String {
