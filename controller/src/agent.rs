@@ -11,7 +11,6 @@ use anyhow::{Context as _, Result, bail};
 use futures::StreamExt as _;
 use lvs_net::{Event, Net, identity};
 use lvs_plan::ServiceKey;
-use lvs_plan::diff::Claim;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -43,6 +42,9 @@ const REPORTS: usize = 1024;
 pub fn run(args: Run) -> Result<ExitCode> {
     check_capabilities()?;
     let ledger = open_ledger(&args.node)?;
+    if let Some(problem) = ledger.problem() {
+        warn!(problem, "nothing is added or removed until the ledger can be used");
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .thread_stack_size(1 << 20)
@@ -186,13 +188,18 @@ impl Source {
 
 /// What the ledger names, and what stands in the kernel for it.
 fn in_force(kernel: &mut impl Kernel, ledger: &Ledger) -> Previous {
-    let ours = ledger.services().filter(|key| ledger.claim(key) == Claim::Confirmed);
-    let keys: BTreeSet<ServiceKey> = ours.collect();
-    let table = if keys.is_empty() { Table::new() } else { kernel.services(&keys).unwrap_or_default() };
-    let destinations = table.values().flat_map(|service| service.destinations.keys());
+    let keys: BTreeSet<ServiceKey> = ledger.services().filter(|key| ledger.is_confirmed(key)).collect();
+    let table = if keys.is_empty() { Ok(Table::new()) } else { kernel.services(&keys) };
+    let addresses = |table: Table| {
+        let destinations = table.into_values().flat_map(|service| service.destinations.into_keys());
+        destinations.map(|destination| destination.address).collect()
+    };
     Previous {
         virtual_services: ledger.objects(),
-        destinations: destinations.map(|destination| destination.address).collect(),
+        destinations: table
+            .map(addresses)
+            .inspect_err(|error| warn!(%error, "the rules in force cannot be read"))
+            .ok(),
     }
 }
 
@@ -251,5 +258,33 @@ async fn watch_network(net: Net, triggers: Sender<Trigger>) {
         tokio::time::sleep(Duration::from_secs(1)).await;
         // Whatever happened meanwhile was not reported.
         let _ = triggers.send(Trigger::Network(NetworkChange::LinksOrAddresses));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lvs_plan::service::Family;
+    use lvs_plan::{Kind, ObjectKey};
+
+    use super::*;
+    use crate::kernel::fake::FakeKernel;
+    use crate::ledger::Origin;
+
+    #[test]
+    fn what_is_in_force_is_not_taken_for_nothing_when_the_kernel_cannot_be_read() {
+        let key = ServiceKey::FirewallMark { mark: 1, family: Family::IPv4 };
+        let object = ObjectKey::new(Kind::VirtualService, "default", "web");
+        let mut kernel = FakeKernel::new();
+        kernel.short_reads = 1;
+        let mut ledger = Ledger::in_memory();
+        assert_eq!(in_force(&mut kernel, &ledger).destinations, Some(BTreeSet::new()), "it is not asked");
+        ledger.record_intent(key, Origin { object, file: None });
+        ledger.confirm(&key);
+        assert_eq!(in_force(&mut kernel, &ledger).destinations, None);
+        assert_eq!(
+            in_force(&mut kernel, &ledger).destinations,
+            Some(BTreeSet::new()),
+            "it can be read again"
+        );
     }
 }

@@ -116,8 +116,8 @@ pub async fn withdraw(node: &Node) {
 pub struct Previous {
     /// The virtual services whose rules the ledger names.
     pub virtual_services: BTreeSet<ObjectKey>,
-    /// The addresses of their destinations in the kernel; empty if that could not be read.
-    pub destinations: BTreeSet<IpAddr>,
+    /// The addresses of their destinations in the kernel; `None` if that could not be read.
+    pub destinations: Option<BTreeSet<IpAddr>>,
 }
 
 impl Previous {

@@ -82,7 +82,7 @@ pub struct Run {
     /// Where to serve /metrics /healthz /readyz only, for scraping from outside.
     #[arg(long, env = "LVS_METRICS_HTTP", value_name = "IP:PORT", value_parser = ip_and_port)]
     pub metrics_http: Option<SocketAddr>,
-    /// Seconds between full comparisons with the kernel, 1..3600.
+    /// Seconds between looks at all addresses and at everything that failed, 1..3600. Rules are compared all the time.
     #[arg(long, env = "LVS_RESYNC_SECONDS", value_name = "N", default_value_t = 30,
           value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub resync_seconds: u64,

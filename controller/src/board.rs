@@ -45,7 +45,7 @@ pub struct DirectorVerdict {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
     /// The object.
-    pub object: Object,
+    pub object: Arc<Object>,
     /// What the last pass says of it.
     pub verdict: Verdict,
 }

@@ -12,7 +12,7 @@ use lvs_plan::step::{Plan, Step};
 use crate::agent::{check_capabilities, open_ledger};
 use crate::args::Node;
 use crate::kernel::linux::LinuxKernel;
-use crate::kernel::{Kernel, is_ours};
+use crate::kernel::{Kernel, Table, is_ours};
 use crate::ledger::Ledger;
 
 /// Takes every step even if one fails, prints each, and forgets what is gone.
@@ -33,13 +33,17 @@ pub fn run(node: &Node) -> Result<ExitCode> {
     let net = runtime.block_on(async { Net::connect() }).context("cannot open an rtnetlink socket")?;
     let (triggers, _inbox) = mpsc::channel();
     let mut kernel = LinuxKernel::new(runtime.handle().clone(), net, None, triggers);
-    let Removal { plan, left } = plan(&mut kernel, &ledger)?;
+    let Removal { plan, services, left } = plan(&mut kernel, &ledger)?;
     for key in left {
         eprintln!(
-            "left alone: {key}: the agent was about to make it when it was stopped, so it may be somebody else's; if it \
+            "left alone: {key}: the agent was stopped while it made or removed it, so it may be somebody else's; if it \
              is not, remove it by hand (ipvsadm -D)"
         );
     }
+    for (key, there) in &services {
+        ledger.record_leaving(key, there);
+    }
+    ledger.save()?;
     let results = kernel.apply(&plan);
     let applied = plan.applied(results);
     let mut failed = 0;
@@ -59,7 +63,7 @@ pub fn run(node: &Node) -> Result<ExitCode> {
         }
     }
     if failed == 0 {
-        // Entries without a service or an address are spent intents.
+        // Entries without a service or an address are spent.
         for key in ledger.services().collect::<Vec<_>>() {
             ledger.forget(&key);
         }
@@ -80,21 +84,24 @@ pub fn run(node: &Node) -> Result<ExitCode> {
 /// What is to be done.
 struct Removal {
     plan: Plan,
+    /// The services that go.
+    services: Table,
     /// Services of which it is not known whether we made them.
     left: Vec<ServiceKey>,
 }
 
 fn plan(kernel: &mut impl Kernel, ledger: &Ledger) -> Result<Removal> {
     let keys = ledger.services().collect();
-    let (ours, left): (Vec<ServiceKey>, Vec<ServiceKey>) =
-        kernel.services(&keys)?.into_keys().partition(|key| ledger.claim(key) == Claim::Confirmed);
-    let mut steps: Vec<Step> = ours.into_iter().map(|key| Step::DelService { key }).collect();
+    let (services, left): (Table, Table) = kernel.services(&keys)?.into_iter().partition(|(key, there)| {
+        matches!(ledger.claim(key, Some(there)), Claim::Confirmed | Claim::Leaving { unchanged: true })
+    });
+    let mut steps: Vec<Step> = services.keys().map(|key| Step::DelService { key: *key }).collect();
     for bound in kernel.addresses()? {
         if is_ours(&bound, ledger, kernel.marks_addresses()) {
             steps.push(Step::UnbindVip { vip: bound.address, link: bound.link });
         }
     }
-    Ok(Removal { plan: Plan::new(steps), left })
+    Ok(Removal { plan: Plan::new(steps), services, left: left.into_keys().collect() })
 }
 
 #[cfg(test)]
@@ -126,6 +133,7 @@ mod tests {
         let removal = plan(&mut kernel, &ledger).unwrap();
         assert_eq!(removal.plan.steps(), [Step::UnbindVip { vip: ours, link }]);
     }
+
     #[test]
     fn a_service_that_the_agent_may_not_have_made_stays_and_is_named() {
         let key = |port| ServiceKey::FirewallMark { mark: port, family: Family::IPv4 };
@@ -137,15 +145,19 @@ mod tests {
         };
         let service = Service { settings, destinations: BTreeMap::new() };
         let mut kernel = FakeKernel::new();
-        kernel.table = [1, 2, 9].map(|mark| (key(mark), service.clone())).into();
+        kernel.table = [1, 2, 4, 5, 9].map(|mark| (key(mark), service.clone())).into();
         let mut ledger = Ledger::in_memory();
         let object = ObjectKey::new(Kind::VirtualService, "default", "web");
-        for mark in [1, 2, 3] {
+        for mark in 1..=5 {
             ledger.record_intent(key(mark), Origin { object: object.clone(), file: None });
         }
         ledger.confirm(&key(1));
+        let mut other = service.clone();
+        other.settings.one_packet = true;
+        ledger.record_leaving(&key(4), &service);
+        ledger.record_leaving(&key(5), &other);
         let removal = plan(&mut kernel, &ledger).unwrap();
-        assert_eq!(removal.plan.steps(), [Step::DelService { key: key(1) }]);
-        assert_eq!(removal.left, [key(2)]);
+        assert_eq!(removal.plan.steps(), [1, 4].map(|mark| Step::DelService { key: key(mark) }));
+        assert_eq!(removal.left, [2, 5].map(key));
     }
 }

@@ -26,8 +26,8 @@ pub enum Trigger {
     Probed(Vec<(IpAddr, Probe)>),
     /// Another station claimed a VIP that this Director holds.
     Claimed(IpAddr, [u8; 6]),
-    /// It was found out who claims a VIP that this Director holds.
-    Identified(IpAddr, Holder),
+    /// It was found out who claims VIPs that this Director holds on the link with this index.
+    Identified(u32, Holder),
     /// It was decided whether this Director may hold VIPs.
     Role(Role),
     /// End the thread; rules and VIPs stay.
@@ -89,7 +89,7 @@ fn take_in<K: Kernel>(driver: &mut Driver<K>, trigger: Trigger) -> bool {
         Trigger::Network(change) => driver.network_changed(change, Instant::now()),
         Trigger::Probed(answers) => driver.probed(answers, Instant::now()),
         Trigger::Claimed(vip, mac) => driver.claimed(vip, mac, Instant::now()),
-        Trigger::Identified(vip, holder) => driver.identified(vip, holder),
+        Trigger::Identified(link, holder) => driver.identified(link, holder, Instant::now()),
         Trigger::Role(role) => driver.set_role(role),
         Trigger::Stop => return false,
     }

@@ -6,7 +6,7 @@
 pub mod fake;
 pub mod linux;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -19,6 +19,9 @@ use crate::ledger::Ledger;
 
 /// A table of services.
 pub type Table = BTreeMap<ServiceKey, Service>;
+
+/// A fingerprint of each service that is there, of anybody's.
+pub type Glance = HashMap<ServiceKey, u64>;
 
 /// Why the kernel could not be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -62,6 +65,13 @@ pub trait Kernel {
     /// If they cannot be read, or not wholly.
     fn services(&mut self, keys: &BTreeSet<ServiceKey>) -> Result<Table, KernelError>;
 
+    /// Looks at the whole table, cheaply. Two fingerprints of a service that differ mean that it changed; two that are
+    /// equal mean that nothing changed that a glance shows (of two services with one mark, not even that).
+    ///
+    /// # Errors
+    /// If it cannot be looked at so.
+    fn glance(&mut self) -> Result<Glance, KernelError>;
+
     /// Reads the addresses of this host.
     ///
     /// # Errors
@@ -99,16 +109,16 @@ pub trait Kernel {
     /// Why nobody hears what a link sends, in words for people; `None` if all is well.
     fn silent(&self, link: &str) -> Option<String>;
 
-    /// An Ethernet address of this host, always the same one: it tells this host from its neighbours.
-    fn station(&self) -> [u8; 6];
+    /// The Ethernet address of a link, which tells this host from others on its segment; zero if it has none.
+    fn station(&self, link: &str) -> [u8; 6];
 
     /// Starts to ask on a link who holds these VIPs. The answer comes as a trigger. These are the real servers that
     /// a holder may turn out to be.
     fn start_probe(&mut self, link: &str, vips: &[IpAddr], real_servers: &[IpAddr]);
 
-    /// Starts to find out whether the station that claims a VIP of ours is one of these real servers. The answer
-    /// comes as a trigger.
-    fn identify(&mut self, claimed: Announced, mac: [u8; 6], real_servers: &[IpAddr]);
+    /// Starts to find out whether the station that claims VIPs of ours on the link with this index is one of these
+    /// real servers. The answer comes as a trigger; there is a limit on how many are asked, the first ones.
+    fn identify(&mut self, link: u32, mac: [u8; 6], real_servers: &[IpAddr]);
 
     /// These VIPs are held, with the index of their link: from now on claims of them by others come as triggers.
     fn listen(&mut self, held: &BTreeMap<IpAddr, u32>);

@@ -5,9 +5,12 @@
 //! boot and the network namespace in which they were made; in any other the kernel's table began empty, so they
 //! say nothing about it.
 //!
-//! What [`Ledger::save`] could not write is taken back: in memory nothing is ours that the disk does not know. Only that
-//! the kernel has a service of ours stays known, and is written when that works again: an intent on disk is enough to
-//! find it by.
+//! Before the kernel is touched an entry becomes weaker than "ours", and afterwards it says what came of that: an
+//! intent before a service is made, a leaving one before it is removed. A crash or a failed write in between leaves the
+//! weak entry, by which a service is found again and nobody else's is taken for ours.
+//!
+//! What [`Ledger::save`] could not write is taken back: in memory nothing is ours that the disk does not know. Only
+//! what is so in the kernel already stays known, and is written when that works again.
 
 mod memory;
 mod record;
@@ -20,7 +23,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lvs_plan::diff::Claim;
-use lvs_plan::{ObjectKey, ServiceKey};
+use lvs_plan::{ObjectKey, Service, ServiceKey};
 
 use crate::chain::chain;
 use memory::{Memory, Undo};
@@ -61,7 +64,8 @@ pub enum LedgerError {
     },
     /// It was written by a later version of this program.
     #[error(
-        "the ledger {} has version {version}, this program knows {}: run the later version, or move the file away",
+        "the ledger {} has version {version}, this program knows up to {}: run the later version, or move the file \
+         away",
         path.display(),
         record::VERSION
     )]
@@ -112,8 +116,22 @@ pub struct Origin {
 pub struct Entry {
     /// Who asked for it.
     pub origin: Origin,
-    /// The kernel was seen to have it; before that the entry is an intent.
-    pub confirmed: bool,
+    /// What of it is known to be in the kernel.
+    pub state: State,
+}
+
+/// What is known to be in the kernel of a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Nothing yet: it is about to be made.
+    Intent,
+    /// All of it: the kernel was seen to have it.
+    Confirmed,
+    /// Perhaps nothing any more: it is about to be removed.
+    Leaving {
+        /// All of it as it was when that was decided, in words.
+        was: Arc<str>,
+    },
 }
 
 /// The ledger of this node.
@@ -169,13 +187,21 @@ impl Ledger {
         self.problem.as_ref().map(|problem| chain(problem))
     }
 
-    /// What the ledger says of a service.
-    pub fn claim(&self, key: &ServiceKey) -> Claim {
-        match self.entry(key) {
+    /// What the ledger says of a service that stands in the kernel like this, if it does.
+    pub fn claim(&self, key: &ServiceKey, there: Option<&Service>) -> Claim {
+        match self.entry(key).map(|entry| &entry.state) {
             None => Claim::None,
-            Some(Entry { confirmed: false, .. }) => Claim::Intent,
-            Some(Entry { confirmed: true, .. }) => Claim::Confirmed,
+            Some(State::Intent) => Claim::Intent,
+            Some(State::Confirmed) => Claim::Confirmed,
+            Some(State::Leaving { was }) => {
+                Claim::Leaving { unchanged: there.is_some_and(|there| there.to_string() == **was) }
+            }
         }
+    }
+
+    /// Whether the kernel was seen to have the service, and nobody was about to remove it.
+    pub fn is_confirmed(&self, key: &ServiceKey) -> bool {
+        self.entry(key).is_some_and(|entry| entry.state == State::Confirmed)
     }
 
     /// What is known of a service that is ours or about to be.
@@ -188,7 +214,7 @@ impl Ledger {
         self.entry(key).map(|entry| &entry.origin)
     }
 
-    /// All services that are ours or were about to be.
+    /// All services that are ours, were about to be, or were about to be no more.
     pub fn services(&self) -> impl Iterator<Item = ServiceKey> {
         self.memory.services.keys().copied()
     }
@@ -217,21 +243,25 @@ impl Ledger {
     /// The service is about to be made by us, or is adopted, for this origin.
     pub fn record_intent(&mut self, key: ServiceKey, origin: Origin) {
         match self.entry(&key) {
-            Some(entry) if entry.origin == origin => {}
-            Some(Entry { confirmed, .. }) => {
-                let confirmed = *confirmed;
+            Some(Entry { origin: known, state: State::Intent | State::Confirmed }) if *known == origin => {}
+            Some(Entry { state: State::Confirmed, .. }) => {
                 self.change(Record::intent(key, origin));
-                if confirmed {
-                    self.change(Record::confirm(key));
-                }
+                self.change(Record::confirm(key));
             }
-            None => self.change(Record::intent(key, origin)),
+            _ => self.change(Record::intent(key, origin)),
+        }
+    }
+
+    /// The service, which stands in the kernel like this, is about to be removed by us.
+    pub fn record_leaving(&mut self, key: &ServiceKey, there: &Service) {
+        if self.entry(key).is_some() && self.claim(key, Some(there)) != (Claim::Leaving { unchanged: true }) {
+            self.change(Record::leave(*key, there.to_string().into()));
         }
     }
 
     /// The kernel has the service.
     pub fn confirm(&mut self, key: &ServiceKey) {
-        if self.entry(key).is_some_and(|entry| !entry.confirmed) {
+        if self.entry(key).is_some() && !self.is_confirmed(key) {
             self.change(Record::confirm(*key));
         }
     }
@@ -266,43 +296,34 @@ impl Ledger {
     /// does nothing, unless the ledger is not usable: then it tries whether it is again.
     ///
     /// # Errors
-    /// If it could not be written: what changed since the last save is then taken back.
+    /// If it could not be written. What was about to happen in the kernel is then taken back; what has happened there
+    /// stays known, and is written by a later save.
     pub fn save(&mut self) -> Result<(), LedgerError> {
-        let nothing_lost = self.pending.iter().all(|(record, _)| matches!(record, Record::Confirm { .. }));
-        if matches!(
-            self.problem,
-            Some(LedgerError::Corrupt { .. } | LedgerError::Version { .. } | LedgerError::Read { .. })
-        ) {
-            // Not ours to overwrite. What was recorded meanwhile rests on nothing.
-            let confirmed = self.take_back();
-            self.load();
-            self.confirm_again(&confirmed);
-            return match &self.problem {
-                Some(problem) if !nothing_lost => Err(problem.again()),
-                _ => Ok(()),
-            };
-        }
         let Some(store) = &mut self.store else {
             self.pending.clear();
             return Ok(());
         };
-        if self.pending.is_empty() && self.problem.is_none() {
-            return Ok(());
-        }
-        match store.append(&self.memory, self.pending.iter().map(|(record, _)| record)) {
-            Ok(()) => {
-                self.pending.clear();
-                self.problem = None;
-                Ok(())
+        match &self.problem {
+            None if self.pending.is_empty() => return Ok(()),
+            // Not ours to overwrite. What was recorded meanwhile rests on nothing.
+            Some(LedgerError::Corrupt { .. } | LedgerError::Version { .. } | LedgerError::Read { .. }) => {
+                self.take_back();
+                self.load();
             }
-            Err(error) => {
-                let confirmed = self.take_back();
-                self.confirm_again(&confirmed);
-                let again = error.again();
-                self.problem = Some(error);
-                if nothing_lost { Ok(()) } else { Err(again) }
-            }
+            _ => match store.append(&self.memory, self.pending.iter().map(|(record, _)| record)) {
+                Ok(()) => {
+                    self.pending.clear();
+                    self.problem = None;
+                }
+                Err(error) => {
+                    self.problem = Some(error);
+                    for fact in self.take_back() {
+                        self.change(fact);
+                    }
+                }
+            },
         }
+        self.problem.as_ref().map_or(Ok(()), |problem| Err(problem.again()))
     }
 
     /// The next write is a whole snapshot.
@@ -313,23 +334,18 @@ impl Ledger {
         }
     }
 
-    /// Takes back what is not on disk, and says which services the kernel was seen to have.
-    fn take_back(&mut self) -> Vec<ServiceKey> {
-        let mut confirmed = Vec::new();
+    /// Takes back what is not on disk. Gives what of that is so in the kernel already, in the order in which it was
+    /// recorded.
+    fn take_back(&mut self) -> Vec<Record> {
+        let mut facts = Vec::new();
         while let Some((record, undo)) = self.pending.pop() {
             self.memory.undo(undo);
-            if let Record::Confirm { service } = record {
-                confirmed.push(service.into());
+            if record.is_fact() {
+                facts.push(record);
             }
         }
-        confirmed
-    }
-
-    /// Those of them that are on disk as intents.
-    fn confirm_again(&mut self, services: &[ServiceKey]) {
-        for key in services {
-            self.confirm(key);
-        }
+        facts.reverse();
+        facts
     }
 
     fn load(&mut self) {
@@ -367,7 +383,8 @@ impl LedgerError {
 }
 
 #[cfg(test)]
-mod tests;
-
+mod fault_tests;
 #[cfg(test)]
 mod property_tests;
+#[cfg(test)]
+mod tests;

@@ -130,11 +130,13 @@ impl Metrics {
         self.vips_held.set(vips_held);
     }
 
-    /// Another station answers for these VIPs now.
-    pub fn set_vip_conflicts(&self, vips: impl Iterator<Item = IpAddr>) {
-        self.vip_conflicts.clear();
-        for vip in vips {
-            self.vip_conflicts.get_or_create(&VipLabels { vip: vip.to_string() }).set(1);
+    /// Another station answers for a VIP, or none does any more.
+    pub fn set_vip_conflict(&self, vip: IpAddr, in_conflict: bool) {
+        let labels = VipLabels { vip: vip.to_string() };
+        if in_conflict {
+            self.vip_conflicts.get_or_create(&labels).set(1);
+        } else {
+            self.vip_conflicts.remove(&labels);
         }
     }
 

@@ -5,8 +5,8 @@
 //! (source)           (kernel)    (pure)      (disk)              (kernel)             (board)
 //! ```
 //!
-//! A pass handles the services that changed, and every one of them at start, on resync and after a read that
-//! was cut short. A pass with nothing to do writes nothing. Apply never stops at the first failure: each step
+//! A pass handles the services that changed, those that a glance at the table shows to have changed, and every one of
+//! them at start and after a read that was cut short. A pass with nothing to do writes nothing. Apply never stops at the first failure: each step
 //! has its own result, and status is made from the results.
 
 mod decide;
@@ -28,7 +28,7 @@ use lvs_plan::inventory::Dirty;
 use lvs_plan::outcome::ServiceOutcome;
 use lvs_plan::step::{Applied, Plan};
 use lvs_plan::{Announcing, Inventory, Programming, ServiceKey};
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::board::Board;
 use crate::crash_point::crash_point;
@@ -52,9 +52,10 @@ const LOGGED_STEPS: usize = 32;
 pub enum Scope {
     /// Only what changed.
     Changes,
-    /// And the next services of the rolling drift check.
+    /// And the whole table at a glance; what it shows to have changed, and a few services more, are read.
     Rolling,
-    /// Everything: at start, on resync, and when an answer of the kernel was lost or cut short.
+    /// And addresses, VIPs, and what failed. At start, and when an answer of the kernel was lost or cut short, every
+    /// service is read.
     Full,
 }
 
@@ -145,13 +146,13 @@ impl<K: Kernel> Driver<K> {
     pub fn set_role(&mut self, role: Role) {
         if self.role != role {
             self.role = role;
-            self.vips.all_due();
+            self.vips.role_changed();
         }
     }
 
     /// Takes in what the network answered about VIPs.
     pub fn probed(&mut self, answers: Vec<(IpAddr, Probe)>, now: Instant) {
-        self.vips.probed(answers, self.kernel.station(), now);
+        self.vips.probed(answers, now);
     }
 
     /// Takes in that the network changed: what had no route or no link is tried again.
@@ -211,8 +212,9 @@ impl<K: Kernel> Driver<K> {
             Err(error) => return self.cannot_read(error, now),
         };
         crash_point!(Observed);
-        if !self.ledger.usable() && self.ledger.save().is_ok() && self.ledger.usable() {
-            info!("the ledger can be used again");
+        if !self.ledger.usable() {
+            // It is asked for where it matters.
+            let _ = self.save_ledger();
         }
 
         let mut decided = match self.decide(&keys, &observed, now) {
@@ -221,8 +223,7 @@ impl<K: Kernel> Driver<K> {
         };
         self.unreadable = None;
         crash_point!(Decided);
-        if let Err(error) = self.write_ledger(&decided) {
-            warn!(%error, "the ledger cannot be written: nothing is added or removed until it can");
+        if self.write_ledger(&decided, &observed).is_err() {
             self.vips.also_due(decided.vips.looked_at);
             decided = match self.decide(&keys, &observed, now) {
                 Ok(decided) => decided,
@@ -242,6 +243,7 @@ impl<K: Kernel> Driver<K> {
             forgotten: _,
             abandoned: _,
         } = decided;
+        self.rolling.end(&keys, &touched);
         log_steps(&plan);
         crash_point!(IntentsSaved);
         let results = self.kernel.apply(&plan);
@@ -250,9 +252,8 @@ impl<K: Kernel> Driver<K> {
         self.settle(&touched, &applied, &off_segment, now);
         self.settle_vips(&applied, &vips.looked_at, now);
         crash_point!(Unconfirmed);
-        if let Err(error) = self.ledger.save() {
-            warn!(%error, "the ledger cannot be written");
-        }
+        // What could not be written stays known.
+        let _ = self.save_ledger();
         crash_point!(Unpublished);
         self.report(&touched, &applied, &drifted, &vips);
         self.metrics.pass_finished(applied.len() as u64, now.elapsed());
@@ -291,9 +292,9 @@ impl<K: Kernel> Driver<K> {
     }
 
     fn collect_changes(&mut self) {
-        let dirty = self.inventory.take_dirty();
-        self.backlog.services.extend(dirty.services);
-        self.backlog.objects.extend(dirty.objects);
+        let mut dirty = self.inventory.take_dirty();
+        self.backlog.services.append(&mut dirty.services);
+        self.backlog.objects.append(&mut dirty.objects);
     }
 }
 
@@ -310,6 +311,8 @@ fn log_steps(plan: &Plan) {
 mod convergence_tests;
 #[cfg(test)]
 mod driver_tests;
+#[cfg(test)]
+mod node;
 #[cfg(test)]
 mod truth_tests;
 #[cfg(test)]

@@ -34,7 +34,7 @@ use crate::cache::Cache;
 use crate::cluster::image;
 use crate::controller::checkout;
 use crate::guest::{self, Guest, Job, Stream};
-use crate::{packages, progress};
+use crate::progress;
 use record::{Event, Record, Settings};
 use report::Report;
 
@@ -166,11 +166,6 @@ fn shown(record: &Record) -> Option<String> {
         format!(" (ingest {:.3} s, pass {:.3} s)", pass.ingest.as_secs_f64(), pass.pass.as_secs_f64())
     });
     Some(format!("  {shape}  {:22} {time}{own}", contender.name()))
-}
-
-/// Makes sure that the peers are there.
-pub fn require_peers() -> Result<()> {
-    packages::program("keepalived", "keepalived").map(drop)
 }
 
 /// Where the report is written by default: beside what cargo builds.

@@ -22,7 +22,10 @@ mod stage;
 pub mod traffic;
 
 use std::fs::{self, File};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::mpsc::Receiver;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -99,19 +102,44 @@ impl Prepared {
     /// # Errors
     /// When the cluster did not start. A step that failed is in the report.
     pub fn play(self, lab: &Path) -> Result<Report> {
-        let Self { folder } = self;
-        let status = sandbox::run(lab, &["cluster", "--inside", &folder.path.display().to_string()])?;
-        let report = fs::read(folder.path.join(REPORT)).unwrap_or_default();
-        let report: Report = serde_json::from_slice(&report).unwrap_or_default();
-        if status.success() {
-            folder.remove();
-        } else {
-            folder.keep_logs();
-            if report.failed.is_none() {
-                bail!("the cluster did not come up ({status})");
-            }
+        // Inside, the end of its standard input is the sign to begin.
+        let status =
+            self.command(0, lab)?.stdin(Stdio::null()).status().context("cannot start the cluster")?;
+        self.folder.report(status)
+    }
+
+    /// [`Prepared::play`] in two parts: the cluster starts at once, behind a curtain, and act three is played when the
+    /// curtain opens, by a message. If the sender is dropped instead, it never opens.
+    ///
+    /// # Errors
+    /// When the cluster did not start, or was not wanted.
+    pub fn play_behind(self, curtain: &Receiver<()>, lab: &Path) -> Result<Report> {
+        // What is printed until then stays in the pipe. It holds 64 KiB, and a start says a few lines.
+        let (mut printed, printer) = io::pipe().context("cannot make a pipe")?;
+        // Whatever is played before the curtain goes first.
+        let mut command = self.command(10, lab)?;
+        command.stdin(Stdio::piped()).stdout(printer.try_clone()?).stderr(printer);
+        let mut inside = command.spawn().context("cannot start the cluster")?;
+        // It holds the pipe's other end, and the reading below would never end.
+        drop(command);
+        if curtain.recv().is_err() {
+            // One that has ended cannot be killed, and need not.
+            let _ = inside.kill();
+            let _ = inside.wait();
+            self.folder.remove();
+            bail!("the cluster was not wanted any more");
         }
-        Ok(report)
+        drop(inside.stdin.take());
+        let mut buffer = [0; 16 << 10];
+        while let Ok(read @ 1..) = printed.read(&mut buffer) {
+            progress::raw(&buffer[..read]);
+        }
+        let status = inside.wait().context("cannot wait for the cluster")?;
+        self.folder.report(status)
+    }
+
+    fn command(&self, nice: u8, lab: &Path) -> Result<Command> {
+        sandbox::command(nice, lab, &["cluster", "--inside", &self.folder.path.display().to_string()])
     }
 }
 
@@ -142,6 +170,21 @@ impl Folder {
         Ok(Self { path, _lock: lock })
     }
 
+    /// What was shown inside, which has ended.
+    fn report(self, status: ExitStatus) -> Result<Report> {
+        let report = fs::read(self.path.join(REPORT)).unwrap_or_default();
+        let report: Report = serde_json::from_slice(&report).unwrap_or_default();
+        if status.success() {
+            self.remove();
+        } else {
+            self.keep_logs();
+            if report.failed.is_none() {
+                bail!("the cluster did not come up ({status})");
+            }
+        }
+        Ok(report)
+    }
+
     fn remove(self) {
         let _ = fs::remove_dir_all(&self.path);
     }
@@ -162,6 +205,8 @@ fn is_left(path: &Path) -> bool {
 pub fn inside(lab: &Path, folder: &Path) -> Result<()> {
     sandbox::enter()?;
     let cluster = Cluster::start(lab, folder)?;
+    // Whoever has started this has the other end, and lets go of it when act three is wanted.
+    io::stdin().read_to_end(&mut Vec::new()).context("waiting for the sign to begin")?;
     let mut report = Report::default();
     let result = act::play(&cluster, &mut report);
     fs::write(folder.join(REPORT), serde_json::to_vec(&report)?).context("writing the report")?;

@@ -17,9 +17,9 @@ mod requests;
 mod stage;
 mod tutorial;
 
-use std::env;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -35,6 +35,9 @@ use stage::Stage;
 
 /// How long laying the network may take: seconds, on a calm machine.
 const TOPOLOGY_LIMIT: Duration = Duration::from_mins(2);
+
+/// A cluster takes 3.5 GiB of memory, and the guest of acts one and two may want more than it has.
+const ROOM_MIB: u64 = 5_000;
 
 /// How much of the demo is played.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,7 +56,7 @@ pub fn play(acts: Acts, guest: guest::Options) -> Result<()> {
     let parts: &[Part] = match acts {
         Acts::Standalone => &[Part::Guest],
         Acts::NoCluster => &[Part::Guest, Part::Apiserver],
-        Acts::All => &Part::ALL,
+        Acts::All => &[Part::Guest, Part::Apiserver, Part::Cluster],
     };
     packages::require(parts)?;
     let result = play_acts(&mut narrator, acts, guest);
@@ -96,8 +99,33 @@ fn set_stage(cache: &Cache, mut options: guest::Options) -> Result<Stage> {
     Ok(Stage { guest, checkout: controller::checkout() })
 }
 
-/// A cluster in preparation.
-type Cluster = JoinHandle<Result<cluster::Prepared>>;
+/// The cluster of act three, which is built, and started if there is room, while act two is played.
+struct Cluster {
+    curtain: Sender<()>,
+    thread: JoinHandle<Result<cluster::Report>>,
+}
+
+impl Cluster {
+    fn start() -> Result<Self> {
+        let lab = guest::this_program()?;
+        let (curtain, opens) = channel();
+        let thread = thread::spawn(move || {
+            let cluster = cluster::Prepared::new(None)?;
+            if packages::available_mib() < Some(ROOM_MIB) {
+                opens.recv().context("the cluster was not wanted any more")?;
+                return cluster.play(&lab);
+            }
+            cluster.play_behind(&opens, &lab)
+        });
+        Ok(Self { curtain, thread })
+    }
+
+    fn play(self) -> Result<cluster::Report> {
+        // If nobody is there to hear it, the thread says why.
+        let _ = self.curtain.send(());
+        self.thread.join().map_err(|_| anyhow!("the cluster's thread panicked"))?
+    }
+}
 
 fn acts_one_and_two(
     narrator: &mut Narrator,
@@ -112,7 +140,7 @@ fn acts_one_and_two(
     }
     let programs = programs.wait()?;
     // Not earlier: until now the processors had enough to do.
-    let cluster = (acts == Acts::All).then(|| thread::spawn(|| cluster::Prepared::new(None)));
+    let cluster = (acts == Acts::All).then(Cluster::start).transpose()?;
     let step = progress::step("starting an API server");
     let server = ApiServer::start(&programs)?;
     step.done();
@@ -121,13 +149,11 @@ fn acts_one_and_two(
 }
 
 fn act_three(narrator: &mut Narrator, cluster: Cluster) -> Result<()> {
-    let cluster = cluster.join().map_err(|_| anyhow!("preparing the cluster panicked"))??;
     narrator.act(
         "Act three: installed by Helm into a cluster",
         "Two nodes with kubelet and containerd, each a virtual machine; the agent runs as a pod.",
     );
-    let lab = env::current_exe().context("cannot tell which program this is")?;
-    let report = cluster.play(&lab)?;
+    let report = cluster.play()?;
     for step in report.passed {
         narrator.passed(step.title, Duration::from_secs_f64(step.seconds));
     }

@@ -25,7 +25,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 pub use agent::serve;
 pub use image::{Image, Kernel};
-pub use jobs::{Interrupts, Job, Stream};
+pub use jobs::{Interrupts, Job, Late, Stream};
 pub use machine::{Accelerator, Nic};
 pub use offer::{Done, Offer, on_host};
 
@@ -269,7 +269,7 @@ impl Pulse {
 }
 
 /// The program that runs, which is the lab. When cargo has replaced its file since it started, the new file will do.
-fn this_program() -> Result<PathBuf> {
+pub fn this_program() -> Result<PathBuf> {
     let path = std::env::current_exe().context("cannot tell which program this is")?;
     let text = path.to_string_lossy();
     Ok(text.strip_suffix(" (deleted)").map_or_else(|| path.clone(), PathBuf::from))

@@ -21,11 +21,13 @@ pub enum Part {
     Apiserver,
     /// Kubelets in guests of their own.
     Cluster,
+    /// Peers to measure beside.
+    Bench,
 }
 
 impl Part {
     /// Every part.
-    pub const ALL: [Self; 3] = [Self::Guest, Self::Apiserver, Self::Cluster];
+    pub const ALL: [Self; 4] = [Self::Guest, Self::Apiserver, Self::Cluster, Self::Bench];
 }
 
 /// A Debian package.
@@ -66,6 +68,7 @@ pub const PACKAGES: &[Package] = &[
         "golang-github-containers-common",
         "/etc/containers/policy.json, without which buildah ends",
     ),
+    package(Part::Bench, "keepalived", "measured beside the controller in `cargo lab bench program`"),
 ];
 
 /// Something that is missing and does not come from apt.
@@ -219,7 +222,8 @@ fn kvm_obstacle() -> Option<String> {
     }
 }
 
-fn available_mib() -> Option<u64> {
+/// Memory that programs can have, in MiB.
+pub fn available_mib() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib / 1024)

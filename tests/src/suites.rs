@@ -16,13 +16,15 @@ pub use build::{Built, Scope, build};
 pub use outcome::{Outcome, Tally};
 pub use run::{Environment, Manner, run_doc_tests};
 
-/// What the ignored tests of a target need.
+/// What the ignored tests of a target need. In a guest they run in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
     /// Nothing: they run on this machine with its other tests.
     Host,
     /// An API server, reached from this machine.
     HostWithApiserver,
+    /// Root and a kernel with IPVS that nothing has loaded yet: in a guest, before all others.
+    FreshGuest,
     /// Root and a kernel with IPVS.
     Guest,
     /// Both.
@@ -33,6 +35,7 @@ pub enum Place {
 
 /// The targets whose ignored tests the lab runs, in any package of the workspace.
 const PLACES: &[(&str, Place)] = &[
+    ("unloaded", Place::FreshGuest),
     ("kernel", Place::Guest),
     ("standalone", Place::Guest),
     ("apiserver", Place::GuestWithApiserver),
@@ -43,7 +46,7 @@ const PLACES: &[(&str, Place)] = &[
 impl Place {
     /// Whether it is in the guest.
     pub fn is_in_guest(self) -> bool {
-        matches!(self, Self::Guest | Self::GuestWithApiserver)
+        matches!(self, Self::FreshGuest | Self::Guest | Self::GuestWithApiserver)
     }
 
     /// Whether it needs an API server.
@@ -62,6 +65,7 @@ impl Place {
         match self {
             Self::Host => "host",
             Self::HostWithApiserver => "host, API server",
+            Self::FreshGuest => "fresh guest",
             Self::Guest => "guest",
             Self::GuestWithApiserver => "guest, API server",
             Self::Cluster => "cluster",

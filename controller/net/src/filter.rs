@@ -7,6 +7,8 @@ use socket2::SockFilter;
 
 /// Sender IP of an ARP packet.
 const ARP_SENDER: u32 = 28;
+/// Target IP of an ARP packet.
+const ARP_TARGET: u32 = 38;
 /// Next header of an IPv6 packet; ICMP is 58.
 const NEXT_HEADER: u32 = 20;
 /// The last 32 bits of the IPv6 source address.
@@ -46,6 +48,20 @@ pub(crate) fn arp_from(addresses: &[IpAddr]) -> Vec<SockFilter> {
         return Vec::new();
     }
     let mut program = one_of(ARP_SENDER, &words);
+    program.push(DROP);
+    program
+}
+
+/// Lets ARP packets pass whose sender IP is one of these, and questions by nobody (ARP probes) for one of these.
+/// Empty, so everything passes, when they are too many.
+pub(crate) fn arp_about(addresses: &[IpAddr]) -> Vec<SockFilter> {
+    let words = tails(addresses, IpAddr::is_ipv4);
+    if words.len() > LISTED {
+        return Vec::new();
+    }
+    let mut program = one_of(ARP_SENDER, &words);
+    program.extend([SockFilter::new(JUMP_IF_EQUAL, 1, 0, 0), DROP]);
+    program.extend(one_of(ARP_TARGET, &words));
     program.push(DROP);
     program
 }
@@ -95,4 +111,73 @@ fn tails(addresses: &[IpAddr], family: impl Fn(&IpAddr) -> bool) -> Vec<u32> {
     words.sort_unstable();
     words.dedup();
     words
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    use socket2::{Domain, Socket, Type};
+
+    use super::*;
+    use crate::{arp, ethernet::BROADCAST, ndp};
+
+    const MAC: [u8; 6] = [2, 0, 0, 0, 0, 9];
+    const VIP: Ipv4Addr = Ipv4Addr::new(172, 16, 21, 10);
+    const OTHER: Ipv4Addr = Ipv4Addr::new(172, 16, 21, 11);
+    const VIP6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x10);
+    const OTHER6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x11);
+
+    /// Whether the kernel lets a frame pass. It runs the same programs on a Unix socket, which needs no capability.
+    fn passes(program: &[SockFilter], frame: &[u8]) -> bool {
+        let (sender, receiver) = Socket::pair(Domain::UNIX, Type::DGRAM, None).unwrap();
+        receiver.attach_filter(program).unwrap();
+        receiver.set_nonblocking(true).unwrap();
+        assert_eq!(sender.send(frame).unwrap(), frame.len());
+        rustix::net::recv(&receiver, &mut [0; 256][..], rustix::net::RecvFlags::empty()).is_ok()
+    }
+
+    fn asks_from(sender_ip: Ipv4Addr, target_ip: Ipv4Addr) -> Vec<u8> {
+        let operation = arp::Operation::Request;
+        let packet = arp::Packet { operation, sender_mac: MAC, sender_ip, target_mac: [0; 6], target_ip };
+        packet.encode(BROADCAST).to_vec()
+    }
+
+    #[test]
+    fn of_arp_only_what_holds_or_probes_for_one_of_the_addresses_wakes_a_probe() {
+        let others = (0..200).map(|last| IpAddr::from([10, 0, 0, last]));
+        let addresses: Vec<IpAddr> = others.chain([VIP.into()]).collect();
+        let program = arp_about(&addresses);
+        for (frame, expected) in [
+            (arp::gratuitous_reply(MAC, VIP).to_vec(), true),
+            (asks_from(VIP, OTHER), true),
+            (arp::probe(MAC, VIP).to_vec(), true),
+            (arp::probe(MAC, OTHER).to_vec(), false),
+            (asks_from(OTHER, VIP), false),
+            (arp::gratuitous_reply(MAC, OTHER).to_vec(), false),
+        ] {
+            assert_eq!(passes(&program, &frame), expected, "{frame:?}");
+        }
+        assert!(!passes(&arp_from(&addresses), &arp::probe(MAC, VIP)), "who holds it need not hear who asks");
+    }
+
+    #[test]
+    fn of_neighbour_discovery_only_what_is_about_one_of_the_addresses_wakes_a_listener() {
+        let about = neighbour_discovery_about(&[VIP6.into()]);
+        for (frame, expected) in [
+            (ndp::unsolicited_advertisement(MAC, VIP6).to_vec(), true),
+            (ndp::solicitation(MAC, VIP6).to_vec(), true),
+            (ndp::solicitation(MAC, OTHER6).to_vec(), false),
+        ] {
+            assert_eq!(passes(&about, &frame), expected, "{frame:?}");
+            assert!(passes(&neighbour_discovery(), &frame));
+        }
+    }
+
+    #[test]
+    fn too_many_addresses_for_a_program_let_everything_pass() {
+        let many: Vec<IpAddr> =
+            (0..300u32).map(|number| Ipv4Addr::from_bits(0x0a00_0000 + number).into()).collect();
+        assert!(arp_about(&many).is_empty() && arp_from(&many).is_empty());
+    }
 }

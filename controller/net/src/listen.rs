@@ -33,16 +33,14 @@ pub struct Listener {
     arp: Option<UdpSocket>,
     ndp: Option<UdpSocket>,
     vips: Vec<IpAddr>,
-    own: Vec<Mac>,
 }
 
 impl Listener {
-    /// Listens for claims of `vips` by stations other than `own`, which are the Ethernet addresses of all links of
-    /// this host.
+    /// Listens for claims of `vips`.
     ///
     /// # Panics
     /// Outside a tokio runtime.
-    pub fn open(link: &Link, vips: &[IpAddr], own: &[Mac]) -> Result<Self, Error> {
+    pub fn open(link: &Link, vips: &[IpAddr]) -> Result<Self, Error> {
         let open = |ethertype, program: Vec<_>| {
             let socket = PacketSocket::receiver(link.index, ethertype, &program)?;
             socket.set_receive_buffer(RECEIVE_BUFFER)?;
@@ -56,29 +54,27 @@ impl Listener {
             .then(|| open(ethernet::IPV6, filter::neighbour_discovery_about(vips)));
         let mut vips = vips.to_vec();
         vips.sort_unstable();
-        Ok(Self {
-            arp: arp.transpose().map_err(failed)?,
-            ndp: ndp.transpose().map_err(failed)?,
-            vips,
-            own: own.to_vec(),
-        })
+        Ok(Self { arp: arp.transpose().map_err(failed)?, ndp: ndp.transpose().map_err(failed)?, vips })
     }
 
-    /// The next claim: the VIP, and who else says that it has it. An error is one of the link (`ENETDOWN` once when
-    /// it goes down); listening goes on.
-    pub async fn next(&self) -> io::Result<(IpAddr, Mac)> {
+    /// The next claim by a station other than `own`, which are the Ethernet addresses of all links of this host: the
+    /// VIP, and who says that it has it. An error is one of the link (`ENETDOWN` once when it goes down); listening
+    /// goes on. Nothing is lost when the future is dropped before it is ready.
+    pub async fn next(&self, own: &[Mac]) -> io::Result<(IpAddr, Mac)> {
         tokio::select! {
-            claim = self.read(self.arp.as_ref()) => claim,
-            claim = self.read(self.ndp.as_ref()) => claim,
+            claim = self.read(self.arp.as_ref(), own) => claim,
+            claim = self.read(self.ndp.as_ref(), own) => claim,
         }
     }
 
-    async fn read(&self, socket: Option<&UdpSocket>) -> io::Result<(IpAddr, Mac)> {
+    async fn read(&self, socket: Option<&UdpSocket>, own: &[Mac]) -> io::Result<(IpAddr, Mac)> {
         let Some(socket) = socket else { return std::future::pending().await };
         let mut buffer = [0; 256];
         loop {
             let length = socket.recv(&mut buffer).await?;
-            if let Some(claim) = self.claim(&buffer[..length]) {
+            if let Some(claim) = self.claim(&buffer[..length])
+                && !own.contains(&claim.1)
+            {
                 return Ok(claim);
             }
         }
@@ -87,6 +83,6 @@ impl Listener {
     fn claim(&self, frame: &[u8]) -> Option<(IpAddr, Mac)> {
         let Sighting { address, mac, claim } = Sighting::read(frame)?;
         let concerns = claim == Claim::Holds && self.vips.binary_search(&address).is_ok();
-        (concerns && !self.own.contains(&mac)).then_some((address, mac))
+        concerns.then_some((address, mac))
     }
 }

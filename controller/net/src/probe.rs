@@ -160,11 +160,15 @@ impl<'a> Probe<'a> {
             own,
             mac,
             _groups: Membership::join(link.index, vips),
-            arp: vips.iter().any(IpAddr::is_ipv4).then(|| open(ethernet::ARP, &[])).transpose()?,
+            arp: vips
+                .iter()
+                .any(IpAddr::is_ipv4)
+                .then(|| open(ethernet::ARP, &filter::arp_about(vips)))
+                .transpose()?,
             ndp: vips
                 .iter()
                 .any(IpAddr::is_ipv6)
-                .then(|| open(ethernet::IPV6, &filter::neighbour_discovery()))
+                .then(|| open(ethernet::IPV6, &filter::neighbour_discovery_about(vips)))
                 .transpose()?,
             verdicts: vips.iter().map(|vip| (*vip, ProbeVerdict::Free)).collect(),
         })

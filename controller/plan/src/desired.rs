@@ -1,7 +1,8 @@
 //! What should exist for one virtual service: its destinations, judged pair by pair.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
+
+use litemap::LiteMap;
 
 use crate::object::{ObjectKey, ValidRealServer, ValidVirtualService};
 use crate::reason::Reason;
@@ -16,8 +17,8 @@ pub struct DesiredService {
     pub owner: ObjectKey,
     /// Its settings, shared by all services of the owner.
     pub virtual_service: Arc<ValidVirtualService>,
-    /// Its destinations.
-    pub destinations: BTreeMap<DestinationKey, DesiredDestination>,
+    /// Its destinations. A map of four in a `BTreeMap` takes the memory of eleven.
+    pub destinations: LiteMap<DestinationKey, DesiredDestination>,
 }
 
 impl DesiredService {
@@ -66,9 +67,9 @@ pub struct Member<'a> {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Desired {
     /// The services that should exist.
-    pub services: BTreeMap<ServiceKey, DesiredService>,
+    pub services: LiteMap<ServiceKey, DesiredService>,
     /// The verdict on each selected real server.
-    pub pairs: BTreeMap<ObjectKey, Pair>,
+    pub pairs: LiteMap<ObjectKey, Pair>,
     /// Real servers differ in weight and the scheduler does not care.
     pub weights_ignored: bool,
 }
@@ -84,7 +85,7 @@ pub fn build<'a>(
         let service = DesiredService {
             owner: owner.clone(),
             virtual_service: Arc::clone(virtual_service),
-            destinations: BTreeMap::new(),
+            destinations: LiteMap::new(),
         };
         desired.services.insert(*key, service);
     }
@@ -169,7 +170,7 @@ pub fn ignores_weights(scheduler: &str) -> bool {
 }
 
 /// Whether the real servers that take connections are meant to take unequal shares.
-fn weights_differ(pairs: &BTreeMap<ObjectKey, Pair>) -> bool {
+fn weights_differ(pairs: &LiteMap<ObjectKey, Pair>) -> bool {
     let mut weights = pairs.values().filter_map(|pair| match pair {
         Pair::Accepted { weight } if *weight > 0 => Some(*weight),
         Pair::Accepted { .. } | Pair::Refused { .. } => None,

@@ -23,6 +23,12 @@ pub enum Claim {
     Intent,
     /// We made it or adopted it.
     Confirmed,
+    /// We were about to remove it, and the kernel was not seen to be without it. What stands under its key now is
+    /// ours if it is as it was then; else it may be somebody else's, made after ours was gone.
+    Leaving {
+        /// Whether it is.
+        unchanged: bool,
+    },
 }
 
 /// What is known of one service when it is compared.
@@ -59,12 +65,11 @@ pub struct ServiceDecision {
     /// What to do.
     pub steps: Vec<Step>,
     /// The kernel's service becomes ours: it equals what is desired but for thresholds, or it is what we had
-    /// begun to make.
+    /// begun to make or to remove.
     pub adopt: bool,
     /// Why nothing is done although something is desired.
     pub refused: Option<Programming>,
-    /// The ledger's entry stands for nothing any more: it has no object, and the service is gone or was never
-    /// known to be ours.
+    /// The ledger's entry stands for nothing any more: the service is gone, or it is not known to be ours.
     pub forget: bool,
 }
 
@@ -82,12 +87,12 @@ pub fn service(key: &ServiceKey, view: ServiceView<'_>) -> ServiceDecision {
     match (view.desired, view.observed) {
         (None, None) => decision.forget = view.claim != Claim::None && !view.held,
         (None, Some(_)) => match view.claim {
-            Claim::Confirmed if !view.held && view.ledger_usable => {
+            Claim::Confirmed | Claim::Leaving { unchanged: true } if !view.held && view.ledger_usable => {
                 decision.steps.push(Step::DelService { key: *key });
             }
             // Whose it is cannot be told without a declaration to compare it with, so it is left alone.
-            Claim::Intent => decision.forget = !view.held,
-            Claim::None | Claim::Confirmed => {}
+            Claim::Intent | Claim::Leaving { unchanged: false } => decision.forget = !view.held,
+            Claim::None | Claim::Confirmed | Claim::Leaving { unchanged: true } => {}
         },
         (Some(_), observed)
             if !(view.ledger_usable || view.claim == Claim::Confirmed && observed.is_some()) =>
@@ -107,12 +112,15 @@ pub fn service(key: &ServiceKey, view: ServiceView<'_>) -> ServiceDecision {
         }
         (Some(desired), Some(observed)) => {
             let difference = match view.claim {
-                Claim::Confirmed => None,
+                Claim::Confirmed | Claim::Leaving { unchanged: true } => None,
                 // What we had begun to make has our settings, and as many of our destinations as were reached.
                 Claim::Intent => first_difference(desired, observed, Missing::Fine),
-                Claim::None => first_difference(desired, observed, Missing::Differs),
+                Claim::None | Claim::Leaving { unchanged: false } => {
+                    first_difference(desired, observed, Missing::Differs)
+                }
             };
             if let Some(difference) = difference {
+                decision.forget = view.claim == Claim::Leaving { unchanged: false };
                 decision.refused = Some(Programming::Foreign(format!(
                     "the kernel already has {key}, made by somebody else, and it differs: {difference}; it is left alone. Remove it (ipvsadm -D), or make it equal and it is adopted"
                 )));

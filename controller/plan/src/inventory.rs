@@ -7,7 +7,7 @@ mod claims;
 mod membership;
 mod record;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::desired::{self, Desired, DesiredService, Member};
@@ -38,18 +38,20 @@ pub struct Dirty {
     pub objects: BTreeSet<ObjectKey>,
 }
 
-/// All objects.
+/// All objects. What is only looked up is hashed: comparing names on the way down a tree is most of what taking in a
+/// thousand objects would cost.
 #[derive(Debug, Default)]
 pub struct Inventory {
-    virtual_services: BTreeMap<ObjectKey, VirtualServiceRecord>,
-    real_servers: BTreeMap<ObjectKey, RealServerRecord>,
+    virtual_services: HashMap<ObjectKey, VirtualServiceRecord>,
+    real_servers: HashMap<ObjectKey, RealServerRecord>,
     claims: Claims,
     membership: Membership,
     /// Real servers without a version that was ever accepted.
     unsettled: BTreeSet<ObjectKey>,
     /// Virtual services whose pairs are to be judged again.
-    stale: BTreeSet<ObjectKey>,
-    dirty: Dirty,
+    stale: HashSet<ObjectKey>,
+    dirty_services: BTreeSet<ServiceKey>,
+    dirty_objects: HashSet<ObjectKey>,
 }
 
 impl Inventory {
@@ -94,7 +96,10 @@ impl Inventory {
 
     /// What became dirty since the last call.
     pub fn take_dirty(&mut self) -> Dirty {
-        std::mem::take(&mut self.dirty)
+        Dirty {
+            services: std::mem::take(&mut self.dirty_services),
+            objects: self.dirty_objects.drain().collect(),
+        }
     }
 
     /// What should exist under this key.
@@ -102,7 +107,7 @@ impl Inventory {
         self.virtual_services.get(self.claims.holder(key)?)?.desired.services.get(key)
     }
 
-    /// All services that should exist.
+    /// All services that should exist, in no order.
     pub fn desired_services(&self) -> impl Iterator<Item = (&ServiceKey, &DesiredService)> {
         self.virtual_services.values().flat_map(|record| &record.desired.services)
     }
@@ -117,12 +122,12 @@ impl Inventory {
         self.real_servers.get(key)
     }
 
-    /// All virtual services.
+    /// All virtual services, in no order.
     pub fn virtual_services(&self) -> impl Iterator<Item = (&ObjectKey, &VirtualServiceRecord)> {
         self.virtual_services.iter()
     }
 
-    /// All real servers.
+    /// All real servers, in no order.
     pub fn real_servers(&self) -> impl Iterator<Item = (&ObjectKey, &RealServerRecord)> {
         self.real_servers.iter()
     }
@@ -150,7 +155,7 @@ impl Inventory {
         verdict: Result<ValidVirtualService, Vec<Violation>>,
     ) {
         let key = object.key.clone();
-        self.dirty.objects.insert(key.clone());
+        self.dirty_objects.insert(key.clone());
         let previous = self.virtual_services.remove(&key);
         let was = previous.as_ref().map(|record| age(&record.object));
         let (mut candidate, in_force, desired) = match previous {
@@ -171,8 +176,14 @@ impl Inventory {
             }
         };
         let now = age(&object);
-        let record =
-            VirtualServiceRecord { object, violations, conflict: None, in_force, candidate, desired };
+        let record = VirtualServiceRecord {
+            object: Arc::new(object),
+            violations,
+            conflict: None,
+            in_force,
+            candidate,
+            desired,
+        };
         let mut touched = BTreeSet::new();
         if let Some(was) = was {
             touched = self.claims.neighbours(&was);
@@ -189,8 +200,8 @@ impl Inventory {
 
     fn remove_virtual_service(&mut self, key: &ObjectKey) {
         let Some(record) = self.virtual_services.remove(key) else { return };
-        self.dirty.objects.insert(key.clone());
-        self.dirty.services.extend(record.desired.services.keys());
+        self.dirty_objects.insert(key.clone());
+        self.dirty_services.extend(record.desired.services.keys().copied());
         for member in record.desired.pairs.keys() {
             self.deselect(member, key);
         }
@@ -201,12 +212,11 @@ impl Inventory {
 
     fn upsert_real_server(&mut self, object: Object, verdict: Result<ValidRealServer, Vec<Violation>>) {
         let key = object.key.clone();
-        self.dirty.objects.insert(key.clone());
+        self.dirty_objects.insert(key.clone());
         self.look_again_at_held_services(&key);
-        let mut affected = BTreeSet::new();
         let (mut in_force, selected_by) = match self.real_servers.remove(&key) {
             Some(record) => {
-                affected.extend(record.selected_by.iter().cloned());
+                self.stale.extend(record.selected_by.iter().cloned());
                 (record.in_force, record.selected_by)
             }
             None => (None, BTreeSet::new()),
@@ -220,20 +230,20 @@ impl Inventory {
             }
             Err(violations) => violations,
         };
-        affected.extend(self.membership.selectors_of_member(&key).cloned());
+        self.stale.extend(self.membership.selectors_of_member(&key).cloned());
         if in_force.is_some() {
             self.unsettled.remove(&key);
         } else {
             self.unsettled.insert(key.clone());
         }
-        self.real_servers.insert(key, RealServerRecord { object, violations, in_force, selected_by });
-        self.stale.append(&mut affected);
+        self.real_servers
+            .insert(key, RealServerRecord { object: Arc::new(object), violations, in_force, selected_by });
     }
 
     fn remove_real_server(&mut self, key: &ObjectKey) {
         self.look_again_at_held_services(key);
         let Some(record) = self.real_servers.remove(key) else { return };
-        self.dirty.objects.insert(key.clone());
+        self.dirty_objects.insert(key.clone());
         self.membership.remove_labels(key);
         self.unsettled.remove(key);
         for virtual_service in record.selected_by {
@@ -254,7 +264,7 @@ impl Inventory {
         let Some(labels) = self.real_servers.get(key).map(|record| &record.object.labels) else { return };
         for virtual_service in self.membership.selectors_of(&key.namespace, labels) {
             let record = self.virtual_services.get(virtual_service);
-            self.dirty.services.extend(record.into_iter().flat_map(|record| record.desired.services.keys()));
+            self.dirty_services.extend(record.into_iter().flat_map(|record| record.desired.services.keys()));
         }
     }
 
@@ -285,7 +295,7 @@ impl Inventory {
                 (None, None) => true,
                 _ => false,
             };
-            self.dirty.objects.insert(age.key.clone());
+            self.dirty_objects.insert(age.key.clone());
             if same {
                 continue;
             }
@@ -293,7 +303,7 @@ impl Inventory {
             // A version that went out of force no longer asks for its services.
             self.claims.ask(&age, asked_keys(record));
             match chosen {
-                Some(version) => self.membership.set_selector(&age.key, &version.selector),
+                Some(version) => self.membership.set_selector(&age.key, &version),
                 None => self.membership.remove_selector(&age.key),
             }
             self.stale.insert(age.key);
@@ -324,16 +334,16 @@ impl Inventory {
         let new = &record.desired;
         for (service, was) in &old.services {
             if new.services.get(service) != Some(was) {
-                self.dirty.services.insert(*service);
+                self.dirty_services.insert(*service);
             }
         }
-        self.dirty.services.extend(new.services.keys().filter(|service| !old.services.contains_key(service)));
-        self.dirty.objects.insert(key.clone());
+        self.dirty_services.extend(new.services.keys().filter(|service| !old.services.contains_key(service)));
+        self.dirty_objects.insert(key.clone());
         let mut selected: Vec<ObjectKey> = Vec::new();
         let mut deselected: Vec<ObjectKey> = Vec::new();
         for (member, pair) in &new.pairs {
             if old.pairs.get(member) != Some(pair) || old.weights_ignored != new.weights_ignored {
-                self.dirty.objects.insert(member.clone());
+                self.dirty_objects.insert(member.clone());
                 selected.push(member.clone());
             }
         }
@@ -351,7 +361,7 @@ impl Inventory {
     fn deselect(&mut self, member: &ObjectKey, virtual_service: &ObjectKey) {
         if let Some(real_server) = self.real_servers.get_mut(member) {
             real_server.selected_by.remove(virtual_service);
-            self.dirty.objects.insert(member.clone());
+            self.dirty_objects.insert(member.clone());
         }
     }
 }

@@ -1,6 +1,7 @@
 //! IPVS services and destinations as values: what should exist and what the kernel reports share these types.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
@@ -8,7 +9,7 @@ use std::net::IpAddr;
 pub use lvs_crds::{IpFamily as Family, Protocol};
 
 /// What identifies a service in the kernel's table (`ip_vs_ctl.c`, `__ip_vs_service_find`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ServiceKey {
     /// A VIP, a transport protocol and a port.
     Address {
@@ -26,6 +27,35 @@ pub enum ServiceKey {
         /// The family of the packets.
         family: Family,
     },
+}
+
+/// By VIP, protocol and port, and then the firewall marks. Compared as numbers: the maps of a pass compare keys more
+/// often than they do anything else, and an address compares its bytes by a call.
+impl Ord for ServiceKey {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let rank = |key: &Self| match *key {
+            Self::Address { vip, protocol, port } => {
+                let (family, address) = number(vip);
+                (0, family, address, (protocol as u32) << 16 | u32::from(port))
+            }
+            Self::FirewallMark { mark, family } => (1, family as u8, 0, mark),
+        };
+        rank(self).cmp(&rank(other))
+    }
+}
+
+impl PartialOrd for ServiceKey {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// An address in the order of addresses.
+fn number(address: IpAddr) -> (u8, u128) {
+    match address {
+        IpAddr::V4(address) => (Family::IPv4 as u8, u32::from(address).into()),
+        IpAddr::V6(address) => (Family::IPv6 as u8, address.into()),
+    }
 }
 
 impl ServiceKey {
@@ -106,12 +136,25 @@ pub struct PersistenceSettings {
 }
 
 /// What identifies a destination within its service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct DestinationKey {
     /// The real server's address (RIP).
     pub address: IpAddr,
     /// The service's own port, or 0 with a firewall mark.
     pub port: u16,
+}
+
+/// By address and port, compared as numbers like [`ServiceKey`].
+impl Ord for DestinationKey {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (number(self.address), self.port).cmp(&(number(other.address), other.port))
+    }
+}
+
+impl PartialOrd for DestinationKey {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 impl fmt::Display for DestinationKey {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::service::{DestinationKey, DestinationSettings, Forwarding, ServiceKey, ServiceSettings};
+use crate::service::{DestinationKey, DestinationSettings, Forwarding, Service, ServiceKey, ServiceSettings};
 
 /// One change to the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -158,6 +158,9 @@ impl fmt::Display for ServiceSettings {
         if self.scheduler_flags & 2 != 0 {
             write!(f, " {}-port", self.scheduler)?;
         }
+        if self.scheduler_flags & 4 != 0 {
+            f.write_str(" flag-3")?;
+        }
         if self.one_packet {
             f.write_str(" one-packet")?;
         }
@@ -185,6 +188,15 @@ impl fmt::Display for DestinationSettings {
             write!(f, " thresholds {}..{}", self.lower_threshold, self.upper_threshold)?;
         }
         Ok(())
+    }
+}
+
+/// All of it: two services that read the same are the same.
+impl fmt::Display for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.settings.fmt(f)?;
+        let mut destinations = self.destinations.iter();
+        destinations.try_for_each(|(destination, settings)| write!(f, "; {destination} {settings}"))
     }
 }
 
@@ -263,5 +275,64 @@ impl Applied {
     /// Whether there were none.
     pub fn is_empty(&self) -> bool {
         self.results.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::fixtures::{address, settings};
+    use crate::service::PersistenceSettings;
+
+    #[test]
+    fn services_that_differ_in_anything_read_differently() {
+        let persistent = |timeout_seconds, prefix_length, engine: Option<&'static str>| {
+            let engine = engine.map(Into::into);
+            let persistence = Some(PersistenceSettings { timeout_seconds, prefix_length, engine });
+            ServiceSettings { persistence, ..settings("sh") }
+        };
+        let settings = [
+            settings("sh"),
+            settings("mh"),
+            ServiceSettings { one_packet: true, ..settings("sh") },
+            ServiceSettings { scheduler_flags: 1, ..settings("sh") },
+            ServiceSettings { scheduler_flags: 2, ..settings("sh") },
+            ServiceSettings { scheduler_flags: 4, ..settings("sh") },
+            persistent(300, 32, None),
+            persistent(301, 32, None),
+            persistent(300, 24, None),
+            persistent(300, 32, Some("sip")),
+        ];
+        let direct = DestinationSettings {
+            weight: 1,
+            forwarding: Forwarding::Direct,
+            upper_threshold: 0,
+            lower_threshold: 0,
+        };
+        let one = |address_text, port, settings| {
+            vec![(DestinationKey { address: address(address_text), port }, settings)]
+        };
+        let (first, second) = (one("192.168.40.12", 80, direct), one("192.168.40.13", 80, direct));
+        let destinations = [
+            vec![],
+            [first.clone(), second.clone()].concat(),
+            first,
+            second,
+            one("192.168.40.12", 81, direct),
+            one("fd00::12", 80, direct),
+            one("192.168.40.12", 80, DestinationSettings { weight: 2, ..direct }),
+            one("192.168.40.12", 80, DestinationSettings { forwarding: Forwarding::Local, ..direct }),
+            one("192.168.40.12", 80, DestinationSettings { upper_threshold: 5, ..direct }),
+            one("192.168.40.12", 80, DestinationSettings { lower_threshold: 5, ..direct }),
+        ];
+        let texts = settings.iter().flat_map(|settings| {
+            destinations.iter().map(|destinations| {
+                let destinations = destinations.iter().copied().collect();
+                Service { settings: settings.clone(), destinations }.to_string()
+            })
+        });
+        assert_eq!(texts.collect::<BTreeSet<_>>().len(), settings.len() * destinations.len());
     }
 }

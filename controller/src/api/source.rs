@@ -1,7 +1,7 @@
 //! The watches as the source of objects: what they say becomes changes for the driver.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures::FutureExt as _;
 use lvs_crds::{RealServer, VirtualService};
@@ -18,8 +18,6 @@ use super::statuses::Statuses;
 use super::store::Store;
 use crate::source::{Finding, SourceState, Update};
 
-/// When the second list is asked for, after the first one: in the middle of what counts.
-const SECOND_LIST_AFTER: Duration = Duration::from_secs(4);
 /// Events that share an update, if they come that fast.
 const BATCH: usize = 512;
 
@@ -146,19 +144,22 @@ impl Source {
                 self.with_store(kind, |store| store.deleted(&key));
             }
             Event::ListEnds => {
-                let removals = watching.store.end_list();
+                let now = Instant::now();
+                let removals = watching.store.end_list(now);
                 watching.problem = watching.store.doubt().map(|doubt| {
+                    let why = match doubt.missing.len() {
+                        0 => "cannot be compared with the rules in force".to_owned(),
+                        missing => format!("lacks {missing} of the {} in force", doubt.in_force),
+                    };
                     format!(
-                        "the API server's list of {}s lacks {} of the {} in force: nothing is removed unless a second \
-                         list agrees, which follows in a few seconds",
-                        kind.as_str(),
-                        doubt.missing.len(),
-                        doubt.in_force
+                        "the API server's list of {}s {why}: nothing is removed unless a second list agrees, which \
+                         follows in a few seconds",
+                        kind.as_str()
                     )
                 });
                 watching.trouble = watching.problem.is_some();
                 if let (Some(doubt), Some(feed)) = (watching.store.doubt(), feeds.get_mut(&kind)) {
-                    feed.list_again((doubt.asked + SECOND_LIST_AFTER).max(Instant::now()));
+                    feed.list_again(doubt.list_again(now));
                 }
                 for change in removals {
                     if let Change::Removed(key) = &change {

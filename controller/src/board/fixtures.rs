@@ -39,7 +39,7 @@ pub(crate) fn real_server(name: &str, virtual_services: &[&str]) -> Entry {
     let conditions =
         vec![condition("Accepted", true, Reason::Accepted), condition("Ready", true, Reason::Ready)];
     Entry {
-        object: object(Kind::RealServer, name, Spec::RealServer(Arc::new(spec))),
+        object: object(Kind::RealServer, name, Spec::RealServer(Arc::new(spec))).into(),
         verdict: Verdict {
             conditions,
             observed_generation: 1,
@@ -52,7 +52,7 @@ pub(crate) fn real_server(name: &str, virtual_services: &[&str]) -> Entry {
 
 /// The entry, about another generation of its object.
 pub(crate) fn generation(mut entry: Entry, generation: i64) -> Entry {
-    entry.object.generation = generation;
+    Arc::make_mut(&mut entry.object).generation = generation;
     entry.verdict.observed_generation = generation;
     entry
 }
@@ -77,7 +77,7 @@ fn virtual_service_of(name: &str, spec: serde_json::Value, accepted: Reason, ann
     ];
     let role = if is_announced { DirectorRole::Active } else { DirectorRole::Standby };
     Entry {
-        object: object(Kind::VirtualService, name, Spec::VirtualService(Arc::new(spec))),
+        object: object(Kind::VirtualService, name, Spec::VirtualService(Arc::new(spec))).into(),
         verdict: Verdict {
             conditions,
             observed_generation: 1,

@@ -1,6 +1,7 @@
 //! A kernel in memory, which can fail on request.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -8,9 +9,9 @@ use lvs_net::announce::Announced;
 use lvs_net::preflight::Finding;
 use lvs_plan::diff::{Holder, Probe};
 use lvs_plan::step::{Plan, Step, StepError};
-use lvs_plan::{DestinationKey, DestinationSettings, Service, ServiceKey};
+use lvs_plan::{DestinationKey, DestinationSettings, Service, ServiceKey, ServiceSettings};
 
-use super::{HostAddress, Kernel, KernelError, Table};
+use super::{Glance, HostAddress, Kernel, KernelError, Table};
 
 const ENOENT: i32 = 2;
 const ESRCH: i32 = 3;
@@ -54,8 +55,8 @@ pub struct FakeKernel {
     pub no_carrier: BTreeSet<Arc<str>>,
     /// What keeps clients from reaching VIPs, on every link.
     pub findings: Vec<Finding>,
-    /// Claims that are to be identified.
-    pub to_identify: Vec<(IpAddr, [u8; 6])>,
+    /// Stations that are to be identified, by link and MAC address, and who they may be.
+    pub to_identify: Vec<(u32, [u8; 6], Vec<IpAddr>)>,
     /// VIPs whose claims by others are listened for.
     pub listening: BTreeSet<IpAddr>,
 }
@@ -170,6 +171,22 @@ impl Kernel for FakeKernel {
         Ok(keys.iter().filter_map(|key| Some((*key, self.table.get(key)?.clone()))).collect())
     }
 
+    /// Thresholds and the flags of schedulers do not show, as on a real kernel.
+    fn glance(&mut self) -> Result<Glance, KernelError> {
+        self.read()?;
+        let fingerprint = |service: &Service| {
+            let mut hasher = DefaultHasher::new();
+            let ServiceSettings { scheduler, one_packet, persistence, scheduler_flags: _ } =
+                &service.settings;
+            (scheduler, one_packet, persistence).hash(&mut hasher);
+            for (key, settings) in &service.destinations {
+                (key, settings.forwarding, settings.weight).hash(&mut hasher);
+            }
+            hasher.finish()
+        };
+        Ok(self.table.iter().map(|(key, service)| (*key, fingerprint(service))).collect())
+    }
+
     fn addresses(&mut self) -> Result<Vec<HostAddress>, KernelError> {
         Ok(self.addresses.clone())
     }
@@ -221,7 +238,7 @@ impl Kernel for FakeKernel {
         self.no_carrier.contains(link).then(|| format!("interface {link} has no carrier"))
     }
 
-    fn station(&self) -> [u8; 6] {
+    fn station(&self, _link: &str) -> [u8; 6] {
         [2, 0, 0, 0, 0, 1]
     }
 
@@ -229,8 +246,8 @@ impl Kernel for FakeKernel {
         self.probes.extend(vips);
     }
 
-    fn identify(&mut self, claimed: Announced, mac: [u8; 6], _real_servers: &[IpAddr]) {
-        self.to_identify.push((claimed.vip, mac));
+    fn identify(&mut self, link: u32, mac: [u8; 6], real_servers: &[IpAddr]) {
+        self.to_identify.push((link, mac, real_servers.to_vec()));
     }
 
     fn listen(&mut self, held: &BTreeMap<IpAddr, u32>) {

@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 
 use lvs_net::announce::{self, Announced, Announcer};
@@ -16,12 +15,11 @@ use lvs_net::link::Snapshot;
 use lvs_net::preflight::{self, Finding};
 use lvs_net::{Net, interface, segment, sysctl};
 use lvs_plan::ServiceKey;
-use lvs_plan::diff::Holder;
 use lvs_plan::step::{Plan, Step, StepError};
 use tokio::runtime::Handle;
 use tracing::{debug, warn};
 
-use super::{HostAddress, Kernel, KernelError, Table};
+use super::{Glance, HostAddress, Kernel, KernelError, Table};
 use crate::chain::chain;
 use crate::crash_point::crash_point;
 use crate::driver_thread::Trigger;
@@ -31,10 +29,6 @@ const DUMP_FROM: usize = 64;
 
 /// Asking for one service takes about as long as so many of a dump (measured: 42 and 10 µs).
 const DUMPED_FOR_ONE: usize = 4;
-
-/// So many claimed VIPs are looked into at once: a host that comes back with a thousand of them is no reason to ask
-/// every real server a thousand times. Of the others only the MAC address is told.
-const IDENTIFYING: usize = 4;
 
 /// The kernel of this network namespace.
 pub struct LinuxKernel {
@@ -56,8 +50,6 @@ pub struct LinuxKernel {
     /// How many services there were, everybody's, when all were read last.
     services_seen: usize,
     triggers: Sender<Trigger>,
-    /// Questions on their way that [`IDENTIFYING`] bounds.
-    identifying: Arc<AtomicUsize>,
 }
 
 impl LinuxKernel {
@@ -76,7 +68,6 @@ impl LinuxKernel {
             marks_addresses: marks_addresses(rustix::system::uname().release().to_string_lossy().as_ref()),
             services_seen: 0,
             triggers,
-            identifying: Arc::default(),
         }
     }
 
@@ -200,6 +191,13 @@ impl Kernel for LinuxKernel {
         table
     }
 
+    fn glance(&mut self) -> Result<Glance, KernelError> {
+        let glance = lvs_ipvs::Glance::take()
+            .map_err(|error| KernelError::Ipvs(format!("cannot glance at the IPVS table: {error}")))?;
+        let services = glance.services();
+        Ok(services.filter_map(|(key, seen)| Some((convert::plan_key(key)?, seen))).collect())
+    }
+
     fn addresses(&mut self) -> Result<Vec<HostAddress>, KernelError> {
         let (links, addresses) = self
             .runtime
@@ -276,8 +274,8 @@ impl Kernel for LinuxKernel {
         self.snapshot.link_named(link)?.is_heard().err().map(|silent| silent.to_string())
     }
 
-    fn station(&self) -> [u8; 6] {
-        self.own_macs().into_iter().min().unwrap_or_default()
+    fn station(&self, link: &str) -> [u8; 6] {
+        self.snapshot.link_named(link).and_then(|link| link.mac).unwrap_or_default()
     }
 
     fn start_probe(&mut self, link: &str, vips: &[IpAddr], real_servers: &[IpAddr]) {
@@ -291,26 +289,20 @@ impl Kernel for LinuxKernel {
         });
     }
 
-    fn identify(&mut self, claimed: Announced, mac: [u8; 6], real_servers: &[IpAddr]) {
-        let Some(link) = self.snapshot.link(claimed.link).cloned() else { return };
+    fn identify(&mut self, link: u32, mac: [u8; 6], real_servers: &[IpAddr]) {
+        let Some(link) = self.snapshot.link(link).cloned() else { return };
         let real_servers = real_servers.to_vec();
         let (own, triggers) = (self.own_macs(), self.triggers.clone());
-        let identifying = Arc::clone(&self.identifying);
-        if identifying.fetch_add(1, Ordering::Relaxed) >= IDENTIFYING {
-            identifying.fetch_sub(1, Ordering::Relaxed);
-            let _ = triggers.send(Trigger::Identified(claimed.vip, Holder { mac, real_server: None }));
-            return;
-        }
         self.runtime.spawn_blocking(move || {
             let holder = rivals::identify(&link, &own, mac, &real_servers);
-            let _ = triggers.send(Trigger::Identified(claimed.vip, holder));
-            identifying.fetch_sub(1, Ordering::Relaxed);
+            let _ = triggers.send(Trigger::Identified(link.index, holder));
         });
     }
 
     fn listen(&mut self, held: &BTreeMap<IpAddr, u32>) {
+        let own = self.own_macs();
         let ears = self.ears.get_or_insert_with(|| rivals::Ears::open(&self.runtime, self.triggers.clone()));
-        ears.listen(&self.snapshot, held);
+        ears.listen(&self.snapshot, own, held);
     }
 
     fn ask(&mut self, vips: &[Announced]) {
@@ -390,5 +382,24 @@ mod tests {
         ] {
             assert_eq!(marks_addresses(release), marks, "{release}");
         }
+    }
+
+    #[test]
+    fn a_station_is_told_from_others_by_the_link_it_asks_on() {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let net = runtime.block_on(async { Net::connect() }).unwrap();
+        let (triggers, _) = std::sync::mpsc::channel();
+        let mut kernel = LinuxKernel::new(runtime.handle().clone(), net, None, triggers);
+        let link = |index, name: &str, mac| lvs_net::link::Link {
+            index,
+            name: name.to_owned(),
+            mac: Some(mac),
+            up: true,
+            carrier: true,
+            loopback: false,
+        };
+        // Calico's links have the same address on every node.
+        kernel.snapshot.links = vec![link(2, "eth0", [0xf8, 0, 0, 0, 0, 1]), link(3, "cali1", [0xee; 6])];
+        assert_eq!(kernel.station("eth0"), [0xf8, 0, 0, 0, 0, 1]);
     }
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use lvs_plan::ServiceKey;
 
-use super::Entry;
 use super::record::{Record, Text};
+use super::{Entry, State};
 
 /// The ledger's content.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,17 +30,12 @@ impl Memory {
         match record {
             Record::Intent { service, object, file } => {
                 let key = ServiceKey::from(*service);
-                let entry = Entry { origin: object.origin(file.as_ref()), confirmed: false };
+                let entry = Entry { origin: object.origin(file.as_ref()), state: State::Intent };
                 Undo::Service(key, self.services.insert(key, entry))
             }
-            Record::Confirm { service } => {
-                let key = ServiceKey::from(*service);
-                let entry = self.services.get_mut(&key);
-                let old = entry.as_deref().cloned();
-                if let Some(entry) = entry {
-                    entry.confirmed = true;
-                }
-                Undo::Service(key, old)
+            Record::Confirm { service } => self.change((*service).into(), State::Confirmed),
+            Record::Leave { service, was: Text(was) } => {
+                self.change((*service).into(), State::Leaving { was: Arc::clone(was) })
             }
             Record::Forget { service } => {
                 let key = ServiceKey::from(*service);
@@ -51,6 +46,15 @@ impl Memory {
             }
             Record::ForgetVip { address } => Undo::Vip(*address, self.vips.remove(address)),
         }
+    }
+
+    fn change(&mut self, key: ServiceKey, state: State) -> Undo {
+        let entry = self.services.get_mut(&key);
+        let old = entry.as_deref().cloned();
+        if let Some(entry) = entry {
+            entry.state = state;
+        }
+        Undo::Service(key, old)
     }
 
     pub(super) fn undo(&mut self, undo: Undo) {

@@ -6,13 +6,14 @@ use std::net::IpAddr;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use super::tests::{key, open, origin, reopen};
+use super::tests::{key, open, origin, reopen, service};
 use super::*;
 
 #[derive(Clone, Debug)]
 enum Act {
     Intend(u16, &'static str),
     Confirm(u16),
+    Leave(u16, &'static str),
     Forget(u16),
     SetVip(u8, &'static str),
     ForgetVip(u8),
@@ -27,6 +28,7 @@ fn act() -> impl Strategy<Value = Act> {
     prop_oneof![
         4 => (1u16..6, name()).prop_map(|(port, name)| Act::Intend(port, name)),
         4 => (1u16..6).prop_map(Act::Confirm),
+        2 => (1u16..6, prop_oneof![Just("rr"), Just("wrr")]).prop_map(|(port, was)| Act::Leave(port, was)),
         2 => (1u16..6).prop_map(Act::Forget),
         1 => (0u8..3, name()).prop_map(|(vip, link)| Act::SetVip(vip, link)),
         1 => (0u8..3).prop_map(Act::ForgetVip),
@@ -54,6 +56,7 @@ proptest! {
             match act {
                 Act::Intend(port, name) => ledger.record_intent(key(port), origin(name)),
                 Act::Confirm(port) => ledger.confirm(&key(port)),
+                Act::Leave(port, was) => ledger.record_leaving(&key(port), &service(was)),
                 Act::Forget(port) => ledger.forget(&key(port)),
                 Act::SetVip(number, link) => ledger.set_vip(vip(number), &link.into()),
                 Act::ForgetVip(number) => ledger.forget_vip(vip(number)),

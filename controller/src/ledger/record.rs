@@ -1,6 +1,7 @@
 //! The ledger's format on disk.
 
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use lvs_plan::service::{Family, Protocol};
@@ -8,10 +9,13 @@ use lvs_plan::{Kind, ObjectKey, ServiceKey};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::memory::Memory;
-use super::{Entry, Life, Origin};
+use super::{Entry, Life, Origin, State};
 
-/// The format's version: a program refuses a later one, because it cannot tell what it would lose.
-pub(super) const VERSION: u64 = 1;
+/// The format's version: a program refuses a later one, because it cannot tell what it would lose. Version 2 added
+/// services that are about to be removed; all else is as in version 1.
+pub(super) const VERSION: u64 = 2;
+/// What can be read.
+pub(super) const READABLE: RangeInclusive<u64> = 1..=VERSION;
 
 /// A shared string. (serde's own `Deserialize` for `Arc<str>` is behind a feature that would then be on for all.)
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,6 +98,11 @@ pub(super) enum Record {
     Confirm {
         service: Service,
     },
+    Leave {
+        service: Service,
+        /// All of it as it stands in the kernel, in words.
+        was: Text,
+    },
     Forget {
         service: Service,
     },
@@ -115,8 +124,20 @@ impl Record {
         Self::Confirm { service: key.into() }
     }
 
+    pub(super) fn leave(key: ServiceKey, was: Arc<str>) -> Self {
+        Self::Leave { service: key.into(), was: Text(was) }
+    }
+
     pub(super) fn forget(key: ServiceKey) -> Self {
         Self::Forget { service: key.into() }
+    }
+
+    /// Whether it says what is so in the kernel already, and not what is about to happen there.
+    pub(super) fn is_fact(&self) -> bool {
+        match self {
+            Self::Confirm { .. } | Self::Forget { .. } | Self::ForgetVip { .. } => true,
+            Self::Intent { .. } | Self::Leave { .. } | Self::Vip { .. } => false,
+        }
     }
 }
 
@@ -153,6 +174,9 @@ struct SnapshotService {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     file: Option<Text>,
     confirmed: bool,
+    /// Of one that is about to be removed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    was: Option<Text>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -164,11 +188,15 @@ struct SnapshotVip {
 impl Snapshot {
     pub(super) fn of(memory: &Memory, life: &Life, number: u64) -> Self {
         let Life { boot_id, netns } = life.clone();
-        let services = memory.services.iter().map(|(key, Entry { origin, confirmed })| SnapshotService {
+        let services = memory.services.iter().map(|(key, Entry { origin, state })| SnapshotService {
             service: (*key).into(),
             object: (&origin.object).into(),
             file: origin.file.clone().map(Text),
-            confirmed: *confirmed,
+            confirmed: *state == State::Confirmed,
+            was: match state {
+                State::Leaving { was } => Some(Text(Arc::clone(was))),
+                State::Intent | State::Confirmed => None,
+            },
         });
         let vips = memory
             .vips
@@ -184,8 +212,13 @@ impl Snapshot {
 
     pub(super) fn into_memory(self) -> Memory {
         let services =
-            self.services.into_iter().map(|SnapshotService { service, object, file, confirmed }| {
-                (service.into(), Entry { origin: object.origin(file.as_ref()), confirmed })
+            self.services.into_iter().map(|SnapshotService { service, object, file, confirmed, was }| {
+                let state = match was {
+                    Some(Text(was)) => State::Leaving { was },
+                    None if confirmed => State::Confirmed,
+                    None => State::Intent,
+                };
+                (service.into(), Entry { origin: object.origin(file.as_ref()), state })
             });
         let vips = self.vips.into_iter().map(|SnapshotVip { address, link: Text(link) }| (address, link));
         Memory { services: services.collect(), vips: vips.collect() }

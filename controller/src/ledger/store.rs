@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::FlockOperation;
 
 use super::memory::Memory;
-use super::record::{JournalHead, Record, Snapshot, VERSION, VersionOnly};
+use super::record::{JournalHead, READABLE, Record, Snapshot, VERSION, VersionOnly};
 use super::{LedgerError, Life};
 use crate::crash_point::crash_point;
 
@@ -159,7 +159,7 @@ pub(super) fn read(dir: &Path, life: &Life) -> Result<Loaded, LedgerError> {
     let corrupt =
         |error: serde_json::Error| LedgerError::Corrupt { path: path.clone(), what: error.to_string() };
     let VersionOnly { version } = serde_json::from_slice(&bytes).map_err(corrupt)?;
-    if version != VERSION {
+    if !READABLE.contains(&version) {
         return Err(LedgerError::Version { path, version });
     }
     let snapshot: Snapshot = serde_json::from_slice(&bytes).map_err(corrupt)?;
@@ -180,7 +180,7 @@ pub(super) fn read(dir: &Path, life: &Life) -> Result<Loaded, LedgerError> {
 }
 
 /// Applies the journal that follows snapshot `number`. Returns its records, or none if it cannot be appended to:
-/// it is missing, follows another snapshot, or ends in the middle of a line.
+/// it is missing, follows another snapshot, ends in the middle of a line, or is of an older version.
 fn read_journal(path: &Path, number: u64, memory: &mut Memory) -> Result<Option<usize>, LedgerError> {
     let Some(bytes) = read_if_there(path)? else { return Ok(None) };
     let corrupt = |line: usize, error: &serde_json::Error| LedgerError::Corrupt {
@@ -191,7 +191,7 @@ fn read_journal(path: &Path, number: u64, memory: &mut Memory) -> Result<Option<
     // The journal is put in place with its first line, so an incomplete one is not of our making.
     let head = lines.next().unwrap_or_default();
     let head: JournalHead = serde_json::from_slice(head).map_err(|error| corrupt(1, &error))?;
-    if head.version != VERSION {
+    if !READABLE.contains(&head.version) {
         return Err(LedgerError::Version { path: path.to_owned(), version: head.version });
     }
     if head.follows != number {
@@ -207,7 +207,8 @@ fn read_journal(path: &Path, number: u64, memory: &mut Memory) -> Result<Option<
         memory.apply(&record);
         count += 1;
     }
-    Ok(Some(count))
+    // An older program would not know what is written into a journal of its own version.
+    Ok((head.version == VERSION).then_some(count))
 }
 
 fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, LedgerError> {

@@ -77,6 +77,8 @@ enum Happening {
     LedgerReadOnly(bool),
     /// No VIP can be bound, or again.
     LinkGone(bool),
+    /// Nobody hears of a VIP, or again.
+    NoCarrier(bool),
 }
 
 fn happening() -> impl Strategy<Value = Happening> {
@@ -106,6 +108,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => Just(H::CutShort),
         1 => any::<bool>().prop_map(H::LedgerReadOnly),
         1 => any::<bool>().prop_map(H::LinkGone),
+        1 => any::<bool>().prop_map(H::NoCarrier),
     ]
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use lvs_plan::diff::{self, Claim, ServiceView};
+use lvs_plan::diff::{self, ServiceView};
 use lvs_plan::object::Kind;
 use lvs_plan::outcome::ServiceOutcome;
 use lvs_plan::step::{Plan, Step};
@@ -65,7 +65,7 @@ impl<K: Kernel> Driver<K> {
             let view = ServiceView {
                 desired,
                 observed: observed.get(key),
-                claim: self.ledger.claim(key),
+                claim: self.ledger.claim(key, observed.get(key)),
                 held: self.is_held(key),
                 destinations_held: desired.is_some_and(|desired| self.holds_destinations(desired)),
                 ledger_usable,
@@ -103,7 +103,7 @@ impl<K: Kernel> Driver<K> {
             }
             if decision.forget {
                 decided.forgotten.push(*key);
-                if self.ledger.claim(key) == Claim::Intent && observed.contains_key(key) {
+                if desired.is_none() && observed.contains_key(key) {
                     decided.abandoned.push(*key);
                 }
             }

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use lvs_plan::{Programming, ServiceKey};
-use tracing::warn;
+use tracing::{debug, warn};
 
-use super::{Driver, PassReport, Scope};
+use super::{Driver, PassReport, Scope, rolling};
 use crate::kernel::{Kernel, KernelError, Table};
 
 /// The first wait before the kernel is read again after it could not be; it doubles up to [`READ_WAIT_MAX`].
@@ -37,19 +37,23 @@ impl<K: Kernel> Driver<K> {
     pub(super) fn keys(&mut self, scope: Scope, now: Instant) -> BTreeSet<ServiceKey> {
         let mut keys = self.backlog.services.clone();
         keys.extend(self.retries.due(now));
-        match scope {
-            Scope::Full => {
-                keys.extend(self.inventory.desired_services().map(|(key, _)| *key));
-                keys.extend(self.ledger.services());
+        if scope == Scope::Full && self.full_due {
+            keys.extend(self.inventory.desired_services().map(|(key, _)| *key));
+            keys.extend(self.ledger.services());
+        } else if scope > Scope::Changes {
+            // Of a small table every service is read anyway, and the whole table, everybody's, may be large.
+            let glance = (!rolling::reads_all(self.outcomes.len())).then(|| self.kernel.glance());
+            if let Some(Err(error)) = &glance {
+                debug!(%error, "every service is read instead");
             }
-            Scope::Rolling => {
-                // What failed has its own times: each try may make the kernel look for a module. A service with a
-                // real server out of reach is there, and the rest of it is checked like any other.
-                let part = self.rolling.next_part(&self.outcomes);
-                let rests = |key: &ServiceKey| self.retries.is_waiting(key, now) && !self.is_in_kernel(key);
-                keys.extend(part.into_iter().filter(|key| !rests(key)));
+            let part = self.rolling.begin(&self.outcomes, glance.and_then(Result::ok));
+            // What failed has its own times: each try may make the kernel look for a module. A service with a
+            // real server out of reach is there, and the rest of it is checked like any other.
+            let rests = |key: &ServiceKey| self.retries.is_waiting(key, now) && !self.is_in_kernel(key);
+            keys.extend(part.into_iter().filter(|key| scope == Scope::Full || !rests(key)));
+            if scope == Scope::Full {
+                keys.extend(self.ledger.services().filter(|key| !self.outcomes.contains_key(key)));
             }
-            Scope::Changes => {}
         }
         keys
     }
@@ -75,7 +79,8 @@ impl<K: Kernel> Driver<K> {
         if scope == Scope::Full {
             self.vips.all_due();
         }
-        if keys.is_empty() { Ok(Table::new()) } else { self.kernel.services(keys) }
+        // Also for no service: a Director without IPVS is not ready for the first one.
+        if keys.is_empty() && scope != Scope::Full { Ok(Table::new()) } else { self.kernel.services(keys) }
     }
 
     /// The kernel could not be read: what was to be done stays to be done.
@@ -119,4 +124,21 @@ impl<K: Kernel> Driver<K> {
 
 fn whole_second(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).unwrap_or(time)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::node::Node;
+    use super::*;
+
+    #[test]
+    fn a_director_without_ipvs_is_not_ready_even_while_nothing_is_declared() {
+        let mut node = Node::new();
+        node.driver.kernel.short_reads = usize::MAX;
+        node.pass(Scope::Changes);
+        assert_eq!(node.board.lock().not_ready.len(), 1);
+        node.driver.kernel.short_reads = 0;
+        node.pass(Scope::Changes);
+        assert_eq!(node.board.lock().not_ready, Vec::<String>::new());
+    }
 }

@@ -29,6 +29,8 @@ struct Known {
     contended: u32,
     /// A question is on its way since then.
     asked: Option<Instant>,
+    /// The Ethernet address that asked last.
+    station: [u8; 6],
 }
 
 impl Probes {
@@ -52,21 +54,24 @@ impl Probes {
         self.known.get(&vip).is_some_and(|known| known.asked.is_some())
     }
 
-    /// The network is asked now.
-    pub(super) fn ask(&mut self, vip: IpAddr, now: Instant) {
-        self.known.entry(vip).or_default().asked = Some(now);
+    /// The network is asked now. `station` is the Ethernet address that asks: who else asks at the same time waits
+    /// another time than we do.
+    pub(super) fn ask(&mut self, vip: IpAddr, station: [u8; 6], now: Instant) {
+        let known = self.known.entry(vip).or_default();
+        (known.asked, known.station) = (Some(now), station);
     }
 
-    /// The network answered. An answer to what is no longer asked is dropped. `station` is the Ethernet address of
-    /// this host: who else asked at the same time waits another time than we do.
-    pub(super) fn answered(&mut self, vip: IpAddr, answer: Probe, station: [u8; 6], now: Instant) {
+    /// The network answered. An answer to what is no longer asked is dropped.
+    pub(super) fn answered(&mut self, vip: IpAddr, answer: Probe, now: Instant) {
         if let Some(known) = self.known.get_mut(&vip) {
             let (contended, again_after) = match answer {
                 Probe::Free => (0, FREE_VALID),
                 Probe::Taken(_) | Probe::Unknown => (0, ASK_AGAIN),
-                Probe::Contended { .. } => (known.contended + 1, back_off(station, vip, known.contended)),
+                Probe::Contended { .. } => {
+                    (known.contended + 1, back_off(known.station, vip, known.contended))
+                }
             };
-            *known = Known { answer: Some((answer, now)), again_after, contended, asked: None };
+            *known = Known { answer: Some((answer, now)), again_after, contended, asked: None, ..*known };
         }
     }
 
@@ -127,7 +132,7 @@ mod tests {
     fn asked(now: Instant) -> Probes {
         let mut probes = Probes::default();
         assert!(probes.may_ask(vip(), now));
-        probes.ask(vip(), now);
+        probes.ask(vip(), STATION, now);
         probes
     }
 
@@ -152,7 +157,7 @@ mod tests {
     fn free_counts_for_a_few_seconds_only() {
         let start = Instant::now();
         let mut probes = asked(start);
-        probes.answered(vip(), Probe::Free, STATION, start);
+        probes.answered(vip(), Probe::Free, start);
         assert_eq!(probes.current(vip(), start + seconds(4)), Probe::Free);
         assert_eq!(probes.current(vip(), start + seconds(5)), Probe::Unknown);
         assert!(probes.may_ask(vip(), start + seconds(5)));
@@ -162,13 +167,13 @@ mod tests {
     fn a_stranger_counts_until_another_answer_and_is_asked_for_every_ten_seconds() {
         let start = Instant::now();
         let mut probes = asked(start);
-        probes.answered(vip(), TAKEN, STATION, start);
+        probes.answered(vip(), TAKEN, start);
         assert!(!probes.may_ask(vip(), start + seconds(9)));
         let again = start + ASK_AGAIN;
         assert!(probes.may_ask(vip(), again));
-        probes.ask(vip(), again);
+        probes.ask(vip(), STATION, again);
         assert_eq!(probes.current(vip(), again), TAKEN, "while it is asked again");
-        probes.answered(vip(), Probe::Free, STATION, again);
+        probes.answered(vip(), Probe::Free, again);
         assert_eq!(probes.current(vip(), again), Probe::Free);
     }
 
@@ -176,7 +181,7 @@ mod tests {
     fn what_could_not_be_asked_is_asked_at_once_when_links_change() {
         let start = Instant::now();
         let mut probes = asked(start);
-        probes.answered(vip(), Probe::Unknown, STATION, start);
+        probes.answered(vip(), Probe::Unknown, start);
         assert!(!probes.may_ask(vip(), start + seconds(1)));
         probes.links_changed();
         assert!(probes.may_ask(vip(), start + seconds(1)));
@@ -188,7 +193,7 @@ mod tests {
         let mut probes = asked(start);
         probes.forget(vip());
         assert_eq!(probes.next(), None);
-        probes.answered(vip(), TAKEN, STATION, start);
+        probes.answered(vip(), TAKEN, start);
         assert_eq!((probes.next(), probes.current(vip(), start)), (None, Probe::Unknown));
     }
 
@@ -205,8 +210,8 @@ mod tests {
             let mut probes = stations.map(|_| asked(start));
             for (index, station) in stations.into_iter().enumerate() {
                 for _ in 0..attempts {
-                    probes[index].ask(vip(), start);
-                    probes[index].answered(vip(), both, station, start);
+                    probes[index].ask(vip(), station, start);
+                    probes[index].answered(vip(), both, start);
                 }
                 assert_eq!(probes[index].current(vip(), start + seconds(5)), both);
                 waits[index] = probes[index].next().unwrap();

@@ -66,7 +66,8 @@ impl<K: Kernel> Driver<K> {
     pub fn refusals(&self) -> impl Iterator<Item = String> {
         let virtual_services = self.inventory.virtual_services().map(|(key, _)| key);
         let keys = virtual_services.chain(self.inventory.real_servers().map(|(key, _)| key));
-        keys.filter_map(|key| {
+        let keys: BTreeSet<&ObjectKey> = keys.collect();
+        keys.into_iter().filter_map(|key| {
             let entry = self.entry(key)?;
             let refused = entry.verdict.conditions.iter().find(|condition| {
                 let settled = condition.type_ == "Accepted"

@@ -46,6 +46,11 @@ impl<K: Ord + Copy> Retries<K> {
         }
     }
 
+    /// Everything that waits, which then waits no longer.
+    pub(super) fn into_waiting(self) -> impl Iterator<Item = K> {
+        self.waiting.into_keys()
+    }
+
     /// Whether it failed last and is not due yet.
     pub(super) fn is_waiting(&self, what: &K, now: Instant) -> bool {
         self.waiting.get(what).is_some_and(|retry| retry.at > now)

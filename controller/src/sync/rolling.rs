@@ -1,90 +1,189 @@
 //! The rolling drift check. IPVS raises no events, so somebody has to look, at a steady rate: a small table every
 //! second, one of 1,000 services every nine and a half.
+//!
+//! Each look begins with a glance at the whole table, which is cheap and shows almost everything. What it shows otherwise
+//! than when the service was last in order is read exactly, and so are a few services more each time, for the sake
+//! of what a glance does not show (thresholds above all).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 use std::time::Duration;
 
 use lvs_plan::ServiceKey;
 
-/// So many services are looked at together at most. They are read by one dump of all services, which costs a tenth
-/// of what asking for each does.
-const PART: usize = 1_024;
+use crate::kernel::Glance;
+
 /// What one service adds to the time until the next look.
 const PER_SERVICE: Duration = Duration::from_micros(9_500);
 /// The shortest and the longest time until the next look.
-const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_millis(9_500));
+const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// So many services are read exactly for each second of pause, whatever a glance shows: all of 100 within 10 s, all of
+/// 1,000 within 100 s.
+const EXACT_PER_SECOND: f64 = 10.0;
 
 /// Where the check stands.
 #[derive(Debug, Default)]
 pub(super) struct Rolling {
     after: Option<ServiceKey>,
+    /// The glance with which the present pass began.
+    glance: Glance,
+    /// What a glance showed of each service that an exact look after it found in order. (In the other order, what was
+    /// changed between the two would never be seen.)
+    in_order: HashMap<ServiceKey, u64>,
 }
 
-/// How long the check rests after a look. Up to [`PART`] services are all seen by each look, so every difference
-/// among them is found within 10 s; larger tables take several looks.
+/// How long the check rests after a look. Every difference that a glance shows is found within 10 s among up to 1,000
+/// services.
 pub(super) fn pause(services: usize) -> Duration {
     let (shortest, longest) = PAUSES;
     let share = PER_SERVICE.saturating_mul(u32::try_from(services).unwrap_or(u32::MAX));
     share.clamp(shortest, longest)
 }
 
+/// Whether each look reads as many services exactly as there are.
+pub(super) fn reads_all(services: usize) -> bool {
+    services <= exact(services)
+}
+
+/// How many services a look reads exactly whatever a glance shows.
+#[allow(clippy::cast_sign_loss)] // a time and a rate are positive
+fn exact(services: usize) -> usize {
+    (pause(services).as_secs_f64() * EXACT_PER_SECOND).ceil() as usize
+}
+
 impl Rolling {
-    /// The next services to look at, going round.
-    pub(super) fn next_part<V>(&mut self, keys: &BTreeMap<ServiceKey, V>) -> Vec<ServiceKey> {
+    /// The services to be read exactly. Without a glance that is all of them.
+    pub(super) fn begin<V>(
+        &mut self,
+        keys: &BTreeMap<ServiceKey, V>,
+        glance: Option<Glance>,
+    ) -> BTreeSet<ServiceKey> {
+        let Some(glance) = glance else { return keys.keys().copied().collect() };
+        let unknown = |key: &&ServiceKey| {
+            let seen = glance.get(key);
+            seen.is_none() || seen != self.in_order.get(key)
+        };
+        let mut part: BTreeSet<ServiceKey> = keys.keys().filter(unknown).copied().collect();
+        part.extend(self.next_part(keys));
+        self.glance = glance;
+        part
+    }
+
+    /// A pass looked at these services exactly, and of some of them there was something to do or to say.
+    pub(super) fn end(&mut self, looked_at: &BTreeSet<ServiceKey>, touched: &BTreeSet<ServiceKey>) {
+        let glance = std::mem::take(&mut self.glance);
+        for key in looked_at {
+            match glance.get(key) {
+                Some(seen) if !touched.contains(key) => self.in_order.insert(*key, *seen),
+                _ => self.in_order.remove(key),
+            };
+        }
+    }
+
+    /// The next services, going round.
+    fn next_part<V>(&mut self, keys: &BTreeMap<ServiceKey, V>) -> Vec<ServiceKey> {
+        let count = exact(keys.len());
         let start = self.after.map_or(Bound::Unbounded, Bound::Excluded);
         let part: Vec<ServiceKey> =
-            keys.range((start, Bound::Unbounded)).take(PART).map(|(key, _)| *key).collect();
-        self.after = if part.len() < PART { None } else { part.last().copied() };
+            keys.range((start, Bound::Unbounded)).take(count).map(|(key, _)| *key).collect();
+        self.after = if part.len() < count { None } else { part.last().copied() };
         part
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use lvs_plan::service::Family;
 
     use super::*;
 
-    fn keys(count: u32) -> BTreeMap<ServiceKey, ()> {
-        (1..=count).map(|mark| (ServiceKey::FirewallMark { mark, family: Family::IPv4 }, ())).collect()
+    fn table(count: u32) -> BTreeMap<ServiceKey, ()> {
+        (1..=count).map(|mark| (key(mark), ())).collect()
+    }
+
+    fn key(mark: u32) -> ServiceKey {
+        ServiceKey::FirewallMark { mark, family: Family::IPv4 }
+    }
+
+    fn glance(count: u32) -> Glance {
+        (1..=count).map(|mark| (key(mark), u64::from(mark))).collect()
+    }
+
+    /// A check that found everything in order.
+    fn at_peace(count: u32) -> Rolling {
+        let mut rolling = Rolling::default();
+        let all = rolling.begin(&table(count), Some(glance(count)));
+        assert_eq!(all.len(), count as usize, "nothing is known yet");
+        rolling.end(&all, &BTreeSet::new());
+        rolling
     }
 
     #[test]
-    fn up_to_a_thousand_services_every_look_sees_all_within_ten_seconds() {
-        for count in [1, 2, 100, 1_000] {
-            let keys = keys(count);
-            let mut rolling = Rolling::default();
-            for _ in 0..2 {
-                assert_eq!(rolling.next_part(&keys).len(), keys.len(), "of {count} services");
+    fn up_to_a_thousand_services_are_glanced_at_every_ten_seconds() {
+        for count in [0, 1, 10, 100, 1_000] {
+            assert!((Duration::from_secs(1)..Duration::from_secs(10)).contains(&pause(count)), "{count}");
+        }
+        assert_eq!(pause(100_000), Duration::from_secs(30));
+    }
+
+    #[test]
+    fn what_a_glance_shows_otherwise_than_before_is_read_in_the_same_look() {
+        let mut rolling = at_peace(1_000);
+        let mut changed = glance(1_000);
+        changed.insert(key(700), 0);
+        changed.remove(&key(800));
+        let part = rolling.begin(&table(1_000), Some(changed));
+        assert!(part.contains(&key(700)) && part.contains(&key(800)));
+        assert!(part.len() < 100, "{} of a thousand", part.len());
+    }
+
+    #[test]
+    fn what_was_out_of_order_is_read_until_it_is_in_order() {
+        let mut rolling = at_peace(1_000);
+        let changed = BTreeSet::from([key(900)]);
+        rolling.end(&changed, &changed);
+        let mut look = |touched: &BTreeSet<ServiceKey>| {
+            let part = rolling.begin(&table(1_000), Some(glance(1_000)));
+            rolling.end(&part, touched);
+            part.contains(&key(900))
+        };
+        assert!(look(&changed) && look(&changed), "out of order");
+        assert!(look(&BTreeSet::new()), "put in order by the look before");
+        assert!(!look(&BTreeSet::new()));
+    }
+
+    #[test]
+    fn what_a_glance_does_not_show_is_found_in_turn() {
+        for (count, within) in [(1, 1), (10, 2), (100, 11), (1_000, 105)] {
+            let mut rolling = at_peace(count);
+            let mut unseen: BTreeSet<ServiceKey> = table(count).into_keys().collect();
+            let mut passed = Duration::ZERO;
+            while !unseen.is_empty() {
+                passed += pause(count as usize);
+                let part = rolling.begin(&table(count), Some(glance(count)));
+                unseen.retain(|key| !part.contains(key));
+                rolling.end(&part, &BTreeSet::new());
             }
-            assert!(pause(keys.len()) < Duration::from_secs(10), "{count} services");
+            assert!(passed <= Duration::from_secs(within), "{count} services: {passed:?}");
         }
     }
 
     #[test]
-    fn a_larger_table_is_seen_wholly_in_as_many_looks_as_it_has_parts() {
-        for count in [1_024, 1_025, 5_000] {
-            let keys = keys(count);
-            let mut rolling = Rolling::default();
-            let looks = 1 + keys.len() / PART;
-            let seen: BTreeSet<ServiceKey> = (0..looks).flat_map(|_| rolling.next_part(&keys)).collect();
-            assert_eq!(seen.len(), keys.len(), "of {count} services");
-        }
+    fn a_pass_without_a_glance_proves_nothing() {
+        let mut rolling = at_peace(1_000);
+        let looked_at = BTreeSet::from([key(900)]);
+        rolling.end(&looked_at, &BTreeSet::new());
+        assert!(rolling.begin(&table(1_000), Some(glance(1_000))).contains(&key(900)));
+        assert_eq!(rolling.begin(&table(1_000), None).len(), 1_000);
     }
 
     #[test]
-    fn a_small_table_is_looked_at_often_and_a_large_one_no_more_at_once() {
-        assert_eq!(pause(0), Duration::from_secs(1));
-        assert_eq!(pause(10), Duration::from_secs(1));
-        assert_eq!(pause(500), Duration::from_millis(4_750));
-        assert_eq!(pause(1_000), pause(10_000));
+    fn a_small_table_needs_no_glance() {
+        assert!(reads_all(0) && reads_all(10) && !reads_all(11) && !reads_all(1_000));
     }
 
     #[test]
     fn an_empty_table_has_no_parts() {
-        assert!(Rolling::default().next_part(&keys(0)).is_empty());
+        assert!(Rolling::default().begin(&table(0), Some(glance(0))).is_empty());
     }
 }

@@ -3,21 +3,24 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use lvs_plan::diff::Claim;
 use lvs_plan::outcome::{self, ServiceOutcome};
 use lvs_plan::step::{Applied, Step, StepError};
 use lvs_plan::{DestinationKey, Programming, ServiceKey};
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::Driver;
 use super::decide::{self, Decided};
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, Table};
 use crate::ledger::LedgerError;
 
 impl<K: Kernel> Driver<K> {
     /// Ownership is written down before the kernel is touched, so that a crash in between leaves an intent and
-    /// never a rule without an owner. What is adopted was seen in the kernel, and is more than an intent at once.
-    pub(super) fn write_ledger(&mut self, decided: &Decided) -> Result<(), LedgerError> {
+    /// never a rule without an owner; and that it ends, so that what somebody makes in its place is not taken for
+    /// ours. What is adopted was seen in the kernel, and is more than an intent at once.
+    ///
+    /// # Errors
+    /// If it could not be written: then the steps must not be taken.
+    pub(super) fn write_ledger(&mut self, decided: &Decided, observed: &Table) -> Result<(), LedgerError> {
         for (key, origin) in &decided.claims {
             self.ledger.record_intent(*key, origin.clone());
         }
@@ -31,19 +34,39 @@ impl<K: Kernel> Driver<K> {
             self.ledger.forget_vip(*vip);
         }
         for step in decided.plan.steps() {
-            if let Step::BindVip { vip, link } = step {
-                self.ledger.set_vip(*vip, link);
+            match step {
+                Step::BindVip { vip, link } => self.ledger.set_vip(*vip, link),
+                Step::DelService { key } => {
+                    if let Some(there) = observed.get(key) {
+                        self.ledger.record_leaving(key, there);
+                    }
+                }
+                _ => {}
             }
         }
-        self.ledger.save()?;
         for key in &decided.abandoned {
             warn!(
                 service = %key,
-                "left in the kernel: this agent was about to make it when it was stopped, and nothing asks for it any more, \
-                 so it may be somebody else's; remove it by hand if nobody needs it (ipvsadm -D)"
+                "left in the kernel: this agent was stopped while it made or removed it, and nothing asks for it any \
+                 more, so it may be somebody else's; remove it by hand if nobody needs it (ipvsadm -D)"
             );
         }
-        Ok(())
+        // If it is not usable, that was tried just now, and nothing is about to happen that it would have to know.
+        if self.ledger.usable() { self.save_ledger() } else { Ok(()) }
+    }
+
+    /// Says once that the ledger cannot be written, and once that it can be again.
+    pub(super) fn save_ledger(&mut self) -> Result<(), LedgerError> {
+        let was_usable = self.ledger.usable();
+        let saved = self.ledger.save();
+        match &saved {
+            Err(error) if was_usable => {
+                warn!(%error, "the ledger cannot be written: nothing is added or removed until it can");
+            }
+            Ok(()) if !was_usable => info!("the ledger can be used again"),
+            _ => {}
+        }
+        saved
     }
 
     /// For those who only want to know the plan: what it cannot bring about is known before it is carried out.
@@ -80,9 +103,7 @@ impl<K: Kernel> Driver<K> {
                     failed.insert(*key);
                     if matches!(error, StepError::Unknown(_)) {
                         lost += 1;
-                    } else if matches!(step, Step::NewService { .. })
-                        && self.ledger.claim(key) == Claim::Intent
-                    {
+                    } else if matches!(step, Step::NewService { .. }) && !self.ledger.is_confirmed(key) {
                         // The kernel did not make it: who makes it now is somebody else.
                         self.ledger.forget(key);
                     }

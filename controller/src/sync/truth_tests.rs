@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use lvs_crds::ConditionStatus;
-use lvs_plan::diff::Claim;
 use lvs_plan::{ObjectKey, Reason};
 
-use super::driver_tests::{Node, foreign, key};
+use super::node::{Node, foreign, key};
 use super::observe::{BELIEVED, READ_WAIT_MAX};
 use super::*;
 use crate::ledger::Origin;
@@ -90,7 +89,7 @@ fn what_stands_under_an_intent_and_is_not_of_our_making_stays_as_it_is() {
     node.withdraw("web");
     node.settle();
     assert_eq!(node.driver.kernel.table[&key(80)], foreign());
-    assert_eq!(node.driver.ledger.claim(&key(80)), Claim::None);
+    assert_eq!(node.driver.ledger.entry(&key(80)), None);
 }
 
 #[test]
@@ -108,7 +107,7 @@ fn what_was_half_made_when_the_agent_died_is_finished_and_is_ours() {
     node.declare("web", 80);
     node.settle();
     assert_eq!(node.driver.kernel.table[&key(80)], declared);
-    assert_eq!(node.driver.ledger.claim(&key(80)), Claim::Confirmed);
+    assert!(node.driver.ledger.is_confirmed(&key(80)));
     assert!(!node.events().contains(&Reason::DriftRepaired), "it was our own work");
     node.withdraw("web");
     node.settle();
@@ -121,8 +120,61 @@ fn a_service_is_ours_as_soon_as_the_kernel_has_it_although_a_destination_was_ref
     node.driver.kernel.failures.extend([None, Some(12)]);
     node.declare("web", 80);
     node.pass(Scope::Changes);
-    assert_eq!(node.driver.ledger.claim(&key(80)), Claim::Confirmed);
+    assert!(node.driver.ledger.is_confirmed(&key(80)));
     node.now += Duration::from_secs(60);
     node.settle();
     assert_eq!(status(&node, "Ready").0, ConditionStatus::True);
+}
+
+/// A new agent where the last one was to remove the service at port 80, and died after so many steps of that.
+fn died_removing(steps: usize) -> Node {
+    let mut node = Node::new();
+    node.declare("web", 80);
+    node.settle();
+    node.withdraw("web");
+    node.driver.kernel.dies_after = Some(steps);
+    let pass = std::panic::AssertUnwindSafe(|| node.pass(Scope::Changes));
+    assert!(std::panic::catch_unwind(pass).is_err(), "it has more steps to take");
+    node.driver.kernel.dies_after = None;
+    node.restart()
+}
+
+#[test]
+fn what_somebody_made_after_ours_was_removed_is_theirs_although_nobody_wrote_that_down() {
+    let mut node = died_removing(1);
+    assert!(node.driver.kernel.table.is_empty(), "ours is gone");
+    node.driver.kernel.table.insert(key(80), foreign());
+    node.pass(Scope::Full);
+    assert_eq!(node.driver.kernel.table[&key(80)], foreign());
+}
+
+#[test]
+fn a_removal_that_was_cut_off_is_ended_by_the_next_agent() {
+    let mut node = died_removing(0);
+    assert!(node.driver.kernel.table.contains_key(&key(80)) && !node.driver.ledger.is_confirmed(&key(80)));
+    node.pass(Scope::Full);
+    assert!(node.driver.kernel.table.is_empty());
+    assert_eq!(node.driver.ledger.entry(&key(80)), None);
+}
+
+#[test]
+fn what_was_to_be_removed_and_is_not_as_it_was_then_is_left_alone() {
+    let mut node = died_removing(0);
+    let service = node.driver.kernel.table.get_mut(&key(80)).expect("it is there");
+    service.destinations.values_mut().for_each(|destination| destination.weight = 7);
+    let theirs = service.clone();
+    node.pass(Scope::Full);
+    assert_eq!(node.driver.kernel.table[&key(80)], theirs);
+    assert_eq!(node.driver.ledger.entry(&key(80)), None);
+}
+
+#[test]
+fn what_was_to_be_removed_and_is_asked_for_again_is_ours_again() {
+    let mut node = died_removing(0);
+    let declared = node.driver.kernel.table[&key(80)].clone();
+    node.declare("web", 80);
+    node.settle();
+    assert_eq!(node.driver.kernel.table[&key(80)], declared);
+    assert!(node.driver.ledger.is_confirmed(&key(80)));
+    assert!(node.restart().driver.ledger.is_confirmed(&key(80)), "and that is written down");
 }

@@ -8,7 +8,7 @@ use lvs_plan::Reason;
 use lvs_plan::diff::{Holder, Role};
 use lvs_plan::step::Step;
 
-use super::driver_tests::{Node, vip};
+use super::node::{Node, vip};
 use super::*;
 
 const RIVAL: [u8; 6] = [2, 0, 0, 0, 0, 9];
@@ -24,8 +24,8 @@ fn served() -> Node {
 /// Another station claims the VIP, and is found out.
 fn claim(node: &mut Node, real_server: Option<IpAddr>) {
     node.driver.claimed(vip(), RIVAL, node.now);
-    for (vip, mac) in std::mem::take(&mut node.driver.kernel.to_identify) {
-        node.driver.identified(vip, Holder { mac, real_server });
+    for (link, mac, _) in std::mem::take(&mut node.driver.kernel.to_identify) {
+        node.driver.identified(link, Holder { mac, real_server }, node.now);
     }
 }
 
@@ -105,6 +105,8 @@ fn a_link_without_carrier_is_told_and_its_return_is_announced_like_a_takeover() 
 
     node.driver.kernel.no_carrier.clear();
     node.network_changed();
+    node.pass(Scope::Changes);
+    assert!(!node.condition("web", "Announced").0, "the network is being asked");
     node.pass(Scope::Changes);
     assert!(node.condition("web", "Announced").0);
     for _ in 0..5 {
@@ -223,5 +225,94 @@ fn a_blocked_director_lets_its_vip_go_although_the_ledger_cannot_be_written() {
     node.driver.set_role(Role::Blocked { peer: "d0".to_owned() });
     node.settle();
     assert!(!node.holds_vip(), "at most one Director announces it (I4)");
-    assert!(node.driver.kernel.table.contains_key(&driver_tests::key(80)), "rules stay");
+    assert!(node.driver.kernel.table.contains_key(&node::key(80)), "rules stay");
+}
+
+#[test]
+fn a_host_that_claims_a_hundred_vips_is_looked_into_once() {
+    let mut node = served();
+    let others: Vec<IpAddr> = (11..110).map(|last| IpAddr::from([172, 16, 21, last])).collect();
+    for (number, other) in others.iter().enumerate() {
+        node.declare_at(&format!("web-{number}"), *other, 80);
+    }
+    node.settle();
+    assert_eq!(node.driver.vips.held(), 100);
+    for claimed in others.iter().chain(&[vip()]) {
+        node.driver.claimed(*claimed, RIVAL, node.now);
+    }
+    let asked = std::mem::take(&mut node.driver.kernel.to_identify);
+    let real_server: IpAddr = "192.168.40.12".parse().expect("an address");
+    let [(link, RIVAL, suspects)] = &asked[..] else { panic!("{asked:?}") };
+    assert_eq!(suspects[..], [real_server]);
+    node.driver.identified(*link, Holder { mac: RIVAL, real_server: Some(real_server) }, node.now);
+    node.pass(Scope::Changes);
+    for name in ["web", "web-0", "web-98"] {
+        let (holds, _, message) = node.condition(name, "Announced");
+        assert!(!holds && message.contains("192.168.40.12"), "{name}: {message}");
+    }
+    // What it claims a little later is answered from memory.
+    node.declare_at("late", [172, 16, 21, 110].into(), 80);
+    node.settle();
+    node.driver.claimed([172, 16, 21, 110].into(), RIVAL, node.now);
+    node.pass(Scope::Changes);
+    assert!(node.driver.kernel.to_identify.is_empty());
+    assert!(node.condition("late", "Announced").2.contains("192.168.40.12"));
+}
+
+#[test]
+fn a_vip_whose_link_carries_again_is_not_announced_before_the_network_was_asked() {
+    let mut node = served();
+    node.driver.kernel.no_carrier.insert("eth0".into());
+    node.network_changed();
+    node.pass(Scope::Changes);
+    node.driver.kernel.announced.clear();
+    node.driver.kernel.writes.clear();
+
+    node.driver.kernel.strangers.insert(vip(), RIVAL);
+    node.driver.kernel.no_carrier.clear();
+    node.network_changed();
+    for _ in 0..2 {
+        node.pass(Scope::Changes);
+        node.driver.announce(node.now);
+        assert!(node.driver.kernel.announced.is_empty(), "somebody else may have taken it meanwhile");
+    }
+    node.pass(Scope::Changes);
+    node.driver.announce(node.now);
+    let (holds, reason, message) = node.condition("web", "Announced");
+    assert!(!holds && reason == Reason::VIPConflict && message.contains("02:00:00:00:00:09"), "{message}");
+    assert!(node.driver.kernel.writes.is_empty() && node.driver.kernel.listening.contains(&vip()));
+    assert!(node.driver.kernel.announced.is_empty(), "no burst");
+    // From here on it is a second holder like any other.
+    node.now += Duration::from_secs(25);
+    node.pass(Scope::Changes);
+    assert!(node.condition("web", "Announced").0);
+}
+
+#[test]
+fn another_role_does_not_wait_for_a_retry() {
+    let mut node = name_link(served(), "eth1");
+    for _ in 0..8 {
+        node.now += Duration::from_secs(60);
+        node.pass(Scope::Changes);
+        node.driver.kernel.failures.push_back(Some(12));
+        node.pass(Scope::Changes);
+    }
+    assert!(node.condition("web", "Announced").2.contains("stays where it is"));
+    node.driver.set_role(Role::Blocked { peer: "d0".to_owned() });
+    node.pass(Scope::Changes);
+    assert!(!node.holds_vip(), "at most one Director announces it (I4)");
+}
+
+#[test]
+fn a_vip_of_an_object_without_a_good_version_is_announced_and_listened_for() {
+    let mut node = served().restart();
+    node.spoil("web");
+    node.settle();
+    assert!(node.holds_vip() && node.driver.kernel.listening.contains(&vip()));
+    node.now += Duration::from_secs(61);
+    node.driver.announce(node.now);
+    assert_eq!(node.driver.kernel.announced.last(), Some(&vip()), "refreshed like any other");
+    node.driver.set_role(Role::Blocked { peer: "d0".to_owned() });
+    node.pass(Scope::Changes);
+    assert!(!node.holds_vip() && node.driver.kernel.listening.is_empty());
 }

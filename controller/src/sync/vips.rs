@@ -2,6 +2,7 @@
 //! are announced next.
 
 mod decide;
+mod identities;
 mod preflight;
 mod rivals;
 mod settle;
@@ -21,6 +22,7 @@ use super::probes::Probes;
 use super::retries::Retries;
 use crate::kernel::HostAddress;
 
+use identities::Identities;
 use preflight::Preflight;
 use rivals::Rivals;
 
@@ -37,6 +39,7 @@ pub(super) struct Vips {
     held: BTreeMap<IpAddr, u32>,
     /// Others that claim these.
     rivals: Rivals,
+    identities: Identities,
     /// Where these move away from. On a kernel that doesn't carry our mark nothing else says that it is ours.
     leaving: BTreeSet<(IpAddr, Arc<str>)>,
     preflight: Preflight,
@@ -60,6 +63,7 @@ impl Vips {
             probes: Probes::default(),
             held: BTreeMap::new(),
             rivals: Rivals::default(),
+            identities: Identities::default(),
             leaving: BTreeSet::new(),
             preflight: Preflight::default(),
             listen_due: false,
@@ -97,13 +101,6 @@ impl Vips {
         self.held.get(&vip).map(|link| Announced { link: *link, vip })
     }
 
-    /// VIPs that another station answers for.
-    pub(super) fn in_conflict(&self) -> impl Iterator<Item = IpAddr> {
-        let conflicts =
-            self.announcing.iter().filter(|(_, state)| matches!(state, Announcing::Conflict { .. }));
-        conflicts.map(|(vip, _)| *vip)
-    }
-
     pub(super) fn all_due(&mut self) {
         self.preflight.look_again();
         self.due.extend(self.users.keys());
@@ -115,6 +112,12 @@ impl Vips {
 
     pub(super) fn also_due(&mut self, vips: impl IntoIterator<Item = IpAddr>) {
         self.due.extend(vips);
+    }
+
+    /// Another role: what waited for another try under the old one waits no longer.
+    pub(super) fn role_changed(&mut self) {
+        self.due.extend(std::mem::take(&mut self.retries).into_waiting());
+        self.all_due();
     }
 
     /// What changed may let a VIP be bound that could not be.
@@ -158,9 +161,9 @@ impl Vips {
         self.assume_free = true;
     }
 
-    pub(super) fn probed(&mut self, answers: Vec<(IpAddr, Probe)>, station: [u8; 6], now: Instant) {
+    pub(super) fn probed(&mut self, answers: Vec<(IpAddr, Probe)>, now: Instant) {
         for (vip, answer) in answers {
-            self.probes.answered(vip, answer, station, now);
+            self.probes.answered(vip, answer, now);
             self.due.insert(vip);
         }
     }
@@ -179,7 +182,14 @@ impl Vips {
         self.schedule.adopt(Announced { link: link_index, vip }, now);
     }
 
-    /// It is heard of again: the network may have learnt something else meanwhile.
+    /// When this VIP of ours was looked at last nobody could hear of it, or the network was being asked who took it
+    /// meanwhile.
+    fn was_unheard(&self, vip: IpAddr) -> bool {
+        !self.held.contains_key(&vip)
+            && matches!(self.announcing.get(&vip), Some(Announcing::Unheard(_) | Announcing::Pending(_)))
+    }
+
+    /// It is heard of again and nobody took it, but the network may have learnt something else meanwhile.
     fn heard_again(&mut self, vip: IpAddr, link_index: u32, now: Instant) {
         self.hold(vip, link_index);
         self.schedule.take_over(Announced { link: link_index, vip }, now);

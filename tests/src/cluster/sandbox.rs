@@ -5,20 +5,21 @@
 //! no port of the machine is taken, and two clusters can run at once.
 
 use std::path::Path;
-use std::process::{Command, ExitStatus};
+use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::apiserver::tethered;
 
-/// Runs a command in new namespaces and waits for it. It dies with the thread that calls this.
-pub fn run(program: &Path, arguments: &[&str]) -> Result<ExitStatus> {
+/// A command in new namespaces, so `nice` to others. It dies with the thread that starts it.
+pub fn command(nice: u8, program: &Path, arguments: &[&str]) -> Result<Command> {
     ensure!(rustix::process::geteuid().is_root(), "the cluster makes network namespaces: run it as root");
-    let mut command = tethered("unshare", "KILL");
+    let mut command = tethered("nice", "KILL");
+    command.args(["-n", &nice.to_string(), "unshare"]);
     command.args(["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]);
     command.arg("--").arg(program).args(arguments);
-    command.status().with_context(|| format!("cannot run {command:?}"))
+    Ok(command)
 }
 
 /// Inside: raises the limit of open files, and makes the place where `ip` keeps the names of network namespaces a

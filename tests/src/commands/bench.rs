@@ -72,8 +72,7 @@ struct Program {
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let Bench::Program(args) = &args.bench;
-    packages::require(&[LabPart::Guest])?;
-    bench::require_peers()?;
+    packages::require(&[LabPart::Guest, LabPart::Bench])?;
     let (driver, controller) = match (&args.driver, &args.binary) {
         (Some(driver), Some(binary)) => (driver.clone(), binary.clone()),
         _ => bench::build()?,

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result};
-use lvs_lab::{cluster, progress};
+use anyhow::Result;
+use lvs_lab::{cluster, guest, progress};
 
 /// The operator in a real cluster: two nodes with kubelet and containerd, the image, the Helm chart, requests through
 /// the VIP, an upgrade, an uninstall. Needs root.
@@ -19,7 +19,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    let lab = std::env::current_exe().context("cannot tell which program this is")?;
+    let lab = guest::this_program()?;
     if let Some(folder) = &args.inside {
         cluster::inside(&lab, folder)?;
         return Ok(ExitCode::SUCCESS);

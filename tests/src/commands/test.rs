@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use lvs_lab::apiserver::{ApiServer, KubeBinary, Preparation, Programs};
 use lvs_lab::cache::Cache;
-use lvs_lab::guest::Guest;
+use lvs_lab::guest::{Guest, Job};
 use lvs_lab::packages::{self, Part};
 use lvs_lab::progress::{self, Step, line};
 use lvs_lab::suites::{self, Environment, Manner, Outcome, Place, Scope, Selection, Tally};
@@ -47,6 +47,9 @@ pub(crate) struct Args {
     #[command(flatten)]
     guest: GuestOptions,
 }
+
+/// How long a guest may take for next to nothing.
+const ANSWER_LIMIT: Duration = Duration::from_mins(1);
 
 const CONTROLLER: &str = "LVS_LAB_CONTROLLER";
 const KUBECONFIG: &str = "LVS_LAB_KUBECONFIG";
@@ -158,7 +161,8 @@ impl Run<'_> {
     }
 
     fn in_guest(&mut self, cache: &Cache, selections: &[Selection], apiservers: &[ApiServer]) -> Result<()> {
-        let chosen: Vec<_> = selections.iter().filter(|chosen| chosen.place.is_in_guest()).collect();
+        let mut chosen: Vec<_> = selections.iter().filter(|chosen| chosen.place.is_in_guest()).collect();
+        chosen.sort_by_key(|chosen| chosen.place);
         if chosen.is_empty() {
             return Ok(());
         }
@@ -173,7 +177,8 @@ impl Run<'_> {
             kubectls.get(number).map(|kubectl| kubectl())
         });
         let failed_before = self.total.failed;
-        for chosen in chosen {
+        let mut waiting = chosen.into_iter();
+        while let Some(chosen) = waiting.next() {
             let one_each = chosen.place.needs_apiserver().then_some(apiservers.len());
             let manner = self.manner(one_each.unwrap_or(options.cpus as usize));
             let title =
@@ -182,6 +187,17 @@ impl Run<'_> {
             let outcome = chosen.run_in_guest(&guest, &step, &manner)?;
             self.note_times(chosen, &outcome);
             self.report(&title, step, &outcome);
+            // In a guest that hangs each of the others would wait for its whole limit.
+            if outcome.complaint.is_some()
+                && let Err(error) = guest.output(&Job::new(["true"]), ANSWER_LIMIT)
+            {
+                self.total.failed += waiting.len();
+                line(&format!(
+                    "The guest does not answer, and {} suites were not run: {error:#}",
+                    waiting.len()
+                ));
+                break;
+            }
         }
         if self.total.failed > failed_before {
             line(&format!("The guest's console and its jobs' output: {}", guest.folder().display()));

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
+use super::director::METRICS;
 use super::narration::{Narrator, check, say};
 use super::requests::Steady;
 use super::stage::{Stage, User};
@@ -15,6 +16,8 @@ use crate::apiserver::ApiServer;
 /// The agent's service account, as `deploy/` has it.
 const AGENT: (&str, &str) = ("lvs-system", "lvs-operator-director");
 const WEB: &str = "virtualservices.lvs-operator.dev/web";
+/// Long enough for some dozens of requests to be seen.
+const A_WHILE: Duration = Duration::from_secs(2);
 
 pub(super) fn play(narrator: &mut Narrator, stage: &Stage, server: &ApiServer) -> Result<()> {
     narrator.act(
@@ -109,23 +112,20 @@ pub(super) fn play(narrator: &mut Narrator, stage: &Stage, server: &ApiServer) -
     narrator.step("The agent is killed: the kernel goes on without it", || {
         let client = Steady::start(stage, "client");
         say(&format!("A client asks {} times a second, all the time.", requests::RATE));
-        thread::sleep(Duration::from_secs(3));
+        thread::sleep(A_WHILE);
         stage.on("director", "kill -9 $(pidof lvs-controller)")?;
         let rules = stage.on("director", "ipvsadm -Sn")?;
-        thread::sleep(Duration::from_secs(5));
+        thread::sleep(A_WHILE);
         let (code, pid) = stage.try_on("director", "pidof lvs-controller")?;
         check(code != 0 && !client.has_ended(), "the client asks on, and nobody is at the wheel", &pid)?;
         say("\nThe agent starts again, and finds everything as it should be:");
         director::start(stage, controller_flags)?;
-        thread::sleep(Duration::from_secs(2));
+        director::await_passes(stage, 3.0)?;
         let report = client.report()?;
-        let metrics = stage.on(
-            "director",
-            "curl -sS http://127.0.0.1:9472/metrics | grep -E '^lvs_(passes|kernel_writes)_total'",
-        )?;
-        let writes = director::metric(stage, "lvs_kernel_writes_total")?;
-        let passes = director::metric(stage, "lvs_passes_total")?;
-        check(writes == 0.0 && passes > 0.0, "it has looked, and written nothing to the kernel", &metrics)?;
+        let counts = format!("curl -sS {METRICS} | grep -E '^lvs_(passes|kernel_writes)_total'");
+        let metrics = stage.on("director", &counts)?;
+        let writes = director::metric(&metrics, "lvs_kernel_writes_total");
+        check(writes == Some(0.0), "it has looked, and written nothing to the kernel", &metrics)?;
         let rules_now = stage.quietly_on("director", "ipvsadm -Sn")?;
         check(rules == rules_now, "the table is the same, line by line", &rules_now)?;
         let told = requests::told(&report);

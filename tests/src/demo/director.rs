@@ -5,6 +5,8 @@ use anyhow::{Result, bail};
 use super::narration::typed;
 use super::stage::{Background, Stage, eventually};
 
+/// Where it tells what it counts.
+pub(super) const METRICS: &str = "http://127.0.0.1:9472/metrics";
 const LOG: &str = "/var/log/lvs-controller.log";
 
 /// Starts it with objects from `source` (flags of `run`) and waits until it is ready.
@@ -33,13 +35,17 @@ pub(super) fn stop(stage: &Stage) -> Result<()> {
         .map(drop)
 }
 
+/// Waits until it has looked so often at what is in the kernel.
+pub(super) fn await_passes(stage: &Stage, count: f64) -> Result<()> {
+    let looked = |metrics: &str| metric(metrics, "lvs_passes_total") >= Some(count);
+    stage
+        .eventually_on("director", &format!("curl -sS {METRICS}"), "the controller has looked again", looked)
+        .map(drop)
+}
+
 /// A number among its metrics.
-pub(super) fn metric(stage: &Stage, name: &str) -> Result<f64> {
-    let metrics = stage.quietly_on("director", "curl -sS http://127.0.0.1:9472/metrics")?;
-    match metrics.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok()) {
-        Some(value) => Ok(value),
-        None => bail!("there is no {name} among the metrics:\n{metrics}"),
-    }
+pub(super) fn metric(metrics: &str, name: &str) -> Option<f64> {
+    metrics.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
 }
 
 /// The end of what it logged.

@@ -15,6 +15,7 @@
 //! and needs no device, driver or open connection that could break while a lab is up for days.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -79,6 +80,21 @@ impl End {
         }
     }
 }
+
+/// A job's time was over, and it was killed.
+#[derive(Debug)]
+pub struct Late {
+    what: String,
+    limit: Duration,
+}
+
+impl fmt::Display for Late {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}` did not end within {} s", self.what, self.limit.as_secs())
+    }
+}
+
+impl std::error::Error for Late {}
 
 /// Which output some bytes came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -197,7 +213,7 @@ impl Share {
             thread::sleep(LOOK);
         };
         if Instant::now() > deadline {
-            bail!("`{}` did not end within {} s", job.command.join(" "), limit.as_secs());
+            return Err(Late { what: job.command.join(" "), limit }.into());
         }
         let _ = fs::remove_dir_all(&folder);
         end.code()

@@ -54,7 +54,11 @@ pub fn on_host(job: &Job, limit: Duration) -> Result<Done> {
 
 #[cfg(test)]
 mod tests {
+    use rustix::process::{Pid, test_kill_process_group};
+
+    use super::super::jobs::Late;
     use super::*;
+    use crate::eventually::eventually;
 
     #[test]
     fn the_host_runs_what_it_offers_and_nothing_else() {
@@ -73,5 +77,23 @@ mod tests {
         assert_eq!(ask(&job), Ok((3, "words".to_owned())));
         assert_eq!(ask(&Job::new(["sh", "-c", "true"])), Err("there is no sh".to_owned()));
         drop(offer);
+    }
+
+    #[test]
+    fn a_job_whose_time_is_over_is_killed_with_all_that_it_started() {
+        let folder = tempfile::tempdir().unwrap();
+        let share = Share::create(folder.path().join("share")).unwrap();
+        let _offer = Offer::start(&share, |name| Some(Command::new(name)));
+        let job = Job::new(["sh", "-c", "echo $$; sleep 600 & sleep 600"]);
+        let mut said = Vec::new();
+        let collect = |_, bytes: &[u8]| said.extend_from_slice(bytes);
+        let limit = Duration::from_secs(1);
+        let end = share.asks().run(&job, limit, &Interrupts::default(), collect, || Ok(()));
+        assert!(end.unwrap_err().is::<Late>());
+        let group = String::from_utf8(said).unwrap().trim().parse().ok().and_then(Pid::from_raw).unwrap();
+        eventually("nothing of it lives", || match test_kill_process_group(group) {
+            Ok(()) => Err(String::new()),
+            Err(_) => Ok(()),
+        });
     }
 }

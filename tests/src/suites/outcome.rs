@@ -1,6 +1,5 @@
 //! What a test binary said, and what is to be held against it.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::AddAssign;
 use std::time::Duration;
@@ -56,31 +55,36 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Reads what a binary, or several one after the other, wrote. `tests` are those that it has to run, if they are
-    /// known: a binary that ran fewer has crashed, or a test has ended it.
-    pub(super) fn read(output: String, ending: &Ending, tests: Option<&[String]>) -> Self {
+    /// Reads what a binary, or several one after the other, wrote. `tests` are those that it has to run and `running`
+    /// those of them that had begun and not ended, if they are known: a binary that ran fewer than it has to has crashed,
+    /// or a test has ended it.
+    pub(super) fn read(
+        output: String,
+        ending: &Ending,
+        tests: Option<&[String]>,
+        running: &[String],
+    ) -> Self {
         let results: Vec<_> = output.lines().filter_map(result).collect();
         let mut tally = if results.is_empty() { ended(&output) } else { Tally::default() };
         for result in &results {
             tally += *result;
         }
-        let listed = tests.map_or(tally.passed + tally.failed, <[_]>::len);
+        let run = tally.passed + tally.failed;
+        let listed = tests.map_or(run, <[_]>::len);
         let complaint = match ending {
-            Ending::Broken(why) => Some(format!("{why}; {}", unfinished(&output, tests))),
-            Ending::Exit(code) if results.is_empty() => {
-                Some(format!("no result, exit code {code}; {}", unfinished(&output, tests)))
-            }
+            Ending::Broken(why) => Some(why.clone()),
+            Ending::Exit(code) if results.is_empty() => Some(format!("no result, exit code {code}")),
             Ending::Exit(code) if *code != 0 && tally.failed == 0 => {
                 Some(format!("exit code {code}, though no test failed"))
             }
-            Ending::Exit(_) if tally.passed + tally.failed != listed => Some(format!(
-                "{} tests were run and {listed} are there; {}",
-                tally.passed + tally.failed,
-                unfinished(&output, tests)
-            )),
+            Ending::Exit(_) if run != listed => Some(format!("{run} tests were run and {listed} are there")),
             Ending::Exit(_) => None,
         };
         tally.failed += usize::from(complaint.is_some());
+        let complaint = complaint.map(|complaint| match unfinished(listed.saturating_sub(run), running) {
+            Some(unfinished) => format!("{complaint}; {unfinished}"),
+            None => complaint,
+        });
         Self { tally, complaint, output, times: Vec::new() }
     }
 }
@@ -105,14 +109,6 @@ pub(super) fn end_of_test(line: &str) -> Option<(&str, bool)> {
     Some((name.strip_suffix(" - should panic").unwrap_or(name), passed))
 }
 
-/// The name in a line that says that a test runs: after a minute it is told that it still does, and where there is one
-/// thread only, its line begins when it does.
-fn begin_of_test(line: &str) -> Option<&str> {
-    let line = line.strip_prefix("test ")?;
-    let name = line.strip_suffix(" has been running for over 60 seconds");
-    name.or_else(|| line.split_once(" ...").map(|(name, _)| name))
-}
-
 fn ended(output: &str) -> Tally {
     let mut tally = Tally::default();
     for (_, passed) in output.lines().filter_map(end_of_test) {
@@ -121,24 +117,17 @@ fn ended(output: &str) -> Tally {
     tally
 }
 
-/// Which tests had begun and not ended; if that can't be told, which had not ended.
-fn unfinished(output: &str, tests: Option<&[String]>) -> String {
-    let ended: BTreeSet<_> = output.lines().filter_map(end_of_test).map(|(name, _)| name).collect();
-    let is_listed = |name: &&str| tests.is_none_or(|tests| tests.iter().any(|test| test == name));
-    let running: BTreeSet<_> = output
-        .lines()
-        .filter_map(begin_of_test)
-        .filter(is_listed)
-        .filter(|name| !ended.contains(name))
-        .collect();
-    let joined = |names: Vec<&str>| names.join(", ");
-    if !running.is_empty() {
-        return format!("still running: {}", joined(running.into_iter().collect()));
-    }
-    let left = tests.unwrap_or_default().iter().map(String::as_str).filter(|name| !ended.contains(name));
-    match left.collect::<Vec<_>>() {
-        left if left.is_empty() => "every test had ended".to_owned(),
-        left => format!("not ended: {}", joined(left)),
+/// Where a binary stood of which so many tests are `left`.
+fn unfinished(left: usize, running: &[String]) -> Option<String> {
+    match (left, running) {
+        (0, _) => None,
+        (left, []) => Some(format!("{left} tests had not begun")),
+        (left, running) => {
+            let names = running.join(", ");
+            let more = left.saturating_sub(running.len());
+            let waiting = if more > 0 { format!("; {more} more had not begun") } else { String::new() };
+            Some(format!("not ended: {names}{waiting}"))
+        }
     }
 }
 
@@ -155,64 +144,57 @@ mod tests {
         names.iter().map(ToString::to_string).collect()
     }
 
-    fn read(output: &str, ending: &Ending, tests: &[&str]) -> (usize, usize, String) {
-        let outcome = Outcome::read(output.to_owned(), ending, Some(&names(tests)));
+    fn read(output: &str, ending: &Ending, tests: &[&str], running: &[&str]) -> (usize, usize, String) {
+        let outcome = Outcome::read(output.to_owned(), ending, Some(&names(tests)), &names(running));
         (outcome.tally.passed, outcome.tally.failed, outcome.complaint.unwrap_or_default())
     }
 
     #[test]
     fn counts_of_all_binaries_are_added() {
-        let outcome = Outcome::read(format!("{GOOD}{BAD}"), &Ending::Exit(101), None);
+        let outcome = Outcome::read(format!("{GOOD}{BAD}"), &Ending::Exit(101), None, &[]);
         assert_eq!((outcome.tally, outcome.complaint), (Tally { passed: 3, failed: 3 }, None));
-        assert_eq!(read(GOOD, &Ending::Exit(0), &["a", "b"]), (2, 0, String::new()));
+        assert_eq!(read(GOOD, &Ending::Exit(0), &["a", "b"], &[]), (2, 0, String::new()));
     }
 
     #[test]
     fn a_binary_that_crashes_has_failed_and_names_what_it_did_not_end() {
         let crashed = "running 3 tests\ntest a ... ok\n";
         assert_eq!(
-            read(crashed, &Ending::Exit(139), &["a", "b", "c"]),
+            read(crashed, &Ending::Exit(139), &["a", "b", "c"], &["b", "c"]),
             (1, 1, "no result, exit code 139; not ended: b, c".to_owned())
         );
         assert_eq!(
-            read(GOOD, &Ending::Exit(134), &["a", "b"]),
+            read(GOOD, &Ending::Exit(134), &["a", "b"], &[]),
             (2, 1, "exit code 134, though no test failed".to_owned())
         );
         // A test that calls exit(0) takes the harness and its result with it.
         assert_eq!(
-            read("", &Ending::Exit(0), &["a"]),
+            read("running 1 test\n", &Ending::Exit(0), &["a"], &["a"]),
             (0, 1, "no result, exit code 0; not ended: a".to_owned())
+        );
+        assert_eq!(
+            read("", &Ending::Exit(127), &["a", "b"], &[]),
+            (0, 1, "no result, exit code 127; 2 tests had not begun".to_owned())
         );
     }
 
     #[test]
     fn a_binary_that_runs_fewer_tests_than_it_lists_has_failed() {
         assert_eq!(
-            read(GOOD, &Ending::Exit(0), &["a", "b", "c"]),
+            read(GOOD, &Ending::Exit(0), &["a", "b", "c"], &["c"]),
             (2, 1, "2 tests were run and 3 are there; not ended: c".to_owned())
         );
     }
 
     #[test]
-    fn a_hang_is_told_with_the_test_that_hangs() {
+    fn a_hang_is_told_with_the_tests_that_may_hang() {
         let late = Ending::late(Duration::from_secs(180));
-        let threads = "running 4 tests\ntest a has been running for over 60 seconds\ntest c ... FAILED\n\
-                       test d has been running for over 60 seconds\ntest d ... ok\n";
+        let some = "running 5 tests\ntest a ... ok\ntest c ... FAILED\n";
         assert_eq!(
-            read(threads, &late, &["a", "b", "c", "d"]),
-            (1, 2, "killed after 180 s; still running: a".to_owned())
+            read(some, &late, &["a", "b", "c", "d", "e"], &["b", "d"]),
+            (1, 2, "killed after 180 s; not ended: b, d; 1 more had not begun".to_owned())
         );
-        let one_thread = "running 2 tests\ntest a ... ok\ntest b ... ";
-        assert_eq!(
-            read(one_thread, &late, &["a", "b", "c"]),
-            (1, 1, "killed after 180 s; still running: b".to_owned())
-        );
-        let soon = "running 2 tests\ntest a ... ok\n";
-        assert_eq!(read(soon, &late, &["a", "b"]), (1, 1, "killed after 180 s; not ended: b".to_owned()));
-        assert_eq!(
-            read(GOOD, &late, &["a", "b"]),
-            (2, 1, "killed after 180 s; every test had ended".to_owned())
-        );
+        assert_eq!(read(GOOD, &late, &["a", "b"], &[]), (2, 1, "killed after 180 s".to_owned()));
     }
 
     #[test]

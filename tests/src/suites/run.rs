@@ -12,7 +12,7 @@ use super::stopwatch::Stopwatch;
 use super::watch::watch;
 use super::{Outcome, Selection, Suite};
 use crate::apiserver::tethered;
-use crate::guest::{Guest, Job};
+use crate::guest::{Guest, Job, Late};
 use crate::progress::Step;
 
 /// Documentation's examples are compiled one by one.
@@ -82,8 +82,11 @@ impl Selection {
         .env("CARGO_MANIFEST_DIR", self.suite.folder.display().to_string());
         self.run(step, manner, |limit, on_output| {
             // An error is no reason to stop: the tests before it are of interest still.
-            let end = guest.run(&job, limit, |_, bytes| on_output(bytes));
-            Ok(end.map_or_else(|error| Ending::Broken(format!("{error:#}")), Ending::Exit))
+            Ok(match guest.run(&job, limit, |_, bytes| on_output(bytes)) {
+                Ok(code) => Ending::Exit(code),
+                Err(error) if error.is::<Late>() => Ending::late(limit),
+                Err(error) => Ending::Broken(format!("{error:#}")),
+            })
         })
     }
 
@@ -102,8 +105,9 @@ impl Selection {
             step.show(bytes, manner.verbose);
         })?;
         let output = String::from_utf8_lossy(&output).into_owned();
-        let times = stopwatch.times(&self.tests, manner.threads);
-        Ok(Outcome { times, ..Outcome::read(output, &ending, Some(&self.tests)) })
+        let times = stopwatch.read(&self.tests, manner.threads);
+        let outcome = Outcome::read(output, &ending, Some(&self.tests), &times.running);
+        Ok(Outcome { times: times.ended, ..outcome })
     }
 
     fn arguments(&self, threads: usize) -> Vec<String> {
@@ -120,7 +124,7 @@ pub fn run_doc_tests(step: &Step, verbose: bool) -> Result<Outcome> {
         output.extend_from_slice(bytes);
         step.show(bytes, verbose);
     })?;
-    Ok(Outcome::read(String::from_utf8_lossy(&output).into_owned(), &ending, None))
+    Ok(Outcome::read(String::from_utf8_lossy(&output).into_owned(), &ending, None, &[]))
 }
 
 #[cfg(test)]
@@ -159,7 +163,7 @@ mod tests {
     #[test]
     fn a_suite_that_ends_well_is_counted_and_timed() {
         let outcome = run(
-            "[ $WORD = given ] || exit 1; echo 'test good ... ok'; echo 'test other ... ok'; \
+            "[ $WORD = given ] || exit 1; echo 'running 2 tests'; echo 'test good ... ok'; echo 'test other ... ok'; \
              echo 'test result: ok. 2 passed; 0 failed; 0 ignored'",
             LONG,
         );
@@ -169,14 +173,15 @@ mod tests {
 
     #[test]
     fn a_suite_that_hangs_is_killed_and_counts_what_it_did() {
-        let outcome = run("echo 'test good ... ok'; sleep 600", Duration::from_millis(500));
+        let outcome =
+            run("echo 'running 2 tests'; echo 'test good ... ok'; sleep 600", Duration::from_millis(500));
         assert_eq!((outcome.tally.passed, outcome.tally.failed), (1, 1));
         assert!(outcome.complaint.unwrap().ends_with("not ended: other"));
     }
 
     #[test]
     fn a_suite_that_aborts_has_failed() {
-        let outcome = run("echo 'test good ... ok'; kill -ABRT $$", LONG);
+        let outcome = run("echo 'running 2 tests'; echo 'test good ... ok'; kill -ABRT $$", LONG);
         assert_eq!((outcome.tally.passed, outcome.tally.failed), (1, 1));
         assert_eq!(outcome.complaint.unwrap(), "no result, exit code 134; not ended: other");
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use lvs_lab::load::{self, Load};
 use lvs_lab::topology::tutorial;
 
-use crate::agent::Seat;
+use crate::agent::{Agent, Seat};
 use crate::proxy::Proxy;
 use crate::stage::{Stage, TUTORIAL};
 
@@ -30,9 +30,8 @@ fn many_objects() -> String {
     objects
 }
 
-#[test]
-#[ignore = "needs root, IPVS and an API server: cargo lab test"]
-fn an_empty_list_removes_nothing_until_a_second_one_agrees() {
+/// An agent that reaches the API server through a proxy, and has put many objects in force.
+fn behind_proxy() -> (Stage, Proxy, Seat, Agent) {
     let stage = Stage::new();
     let proxy = Proxy::new(&stage.kubectl);
     let seat = Seat::new(stage.director(), "director", &proxy.kubeconfig());
@@ -40,6 +39,14 @@ fn an_empty_list_removes_nothing_until_a_second_one_agrees() {
     stage.kubectl.apply(&many_objects());
     let all = usize::from(MANY) * usize::from(MANY + 1);
     stage.await_rules("everything is in force", |rules| rules.len() == all);
+    stage.kubectl.await_ready("virtualservices.lvs-operator.dev", "vs1");
+    (stage, proxy, seat, agent)
+}
+
+#[test]
+#[ignore = "needs root, IPVS and an API server: cargo lab test"]
+fn an_empty_list_removes_nothing_until_a_second_one_agrees() {
+    let (stage, proxy, seat, agent) = behind_proxy();
     let before = stage.rules();
     // A list is asked for when a connection was lost.
     let list_again = || {
@@ -80,14 +87,7 @@ fn an_empty_list_removes_nothing_until_a_second_one_agrees() {
 #[test]
 #[ignore = "needs root, IPVS and an API server: cargo lab test"]
 fn an_agent_that_starts_over_an_empty_list_keeps_what_is_in_force_until_a_second_one_agrees() {
-    let stage = Stage::new();
-    let proxy = Proxy::new(&stage.kubectl);
-    let seat = Seat::new(stage.director(), "director", &proxy.kubeconfig());
-    let agent = seat.start_ready();
-    stage.kubectl.apply(&many_objects());
-    let all = usize::from(MANY) * usize::from(MANY + 1);
-    stage.await_rules("everything is in force", |rules| rules.len() == all);
-    stage.kubectl.await_ready("virtualservices.lvs-operator.dev", "vs1");
+    let (stage, proxy, seat, agent) = behind_proxy();
     let before = stage.rules();
     agent.kill();
 

@@ -26,42 +26,51 @@ const FLAGS: [&str; 2] = ["--resync-seconds", "1"];
 const DIRECTORS: usize = 3;
 
 /// Beside the tutorial's service, which stays as it is: a service that changes in every way and one that goes.
-fn before() -> String {
-    [
-        virtual_service("changing", "172.16.21.11", "{port: 80}, {port: 81}", "wlc"),
-        virtual_service("leaving", "172.16.21.12", "{port: 80}", "sh"),
-        real_server("changing", "192.168.40.21", "weight: 1"),
-        real_server("draining", "192.168.40.22", "weight: 2"),
-        real_server("leaving", "192.168.40.23", "weight: 3"),
-    ]
-    .join("---\n")
-}
+const BEFORE: &str = "\
+apiVersion: lvs-operator.dev/v1alpha1
+kind: VirtualService
+metadata: {name: changing}
+spec: {vip: 172.16.21.11, ports: [{port: 80}, {port: 81}], scheduler: wlc, realServerSelector: {matchLabels: {app: other}}}
+---
+apiVersion: lvs-operator.dev/v1alpha1
+kind: VirtualService
+metadata: {name: leaving}
+spec: {vip: 172.16.21.12, ports: [{port: 80}], scheduler: sh, realServerSelector: {matchLabels: {app: other}}}
+---
+apiVersion: lvs-operator.dev/v1alpha1
+kind: RealServer
+metadata: {name: changing, labels: {app: other}}
+spec: {address: 192.168.40.21, weight: 1}
+---
+apiVersion: lvs-operator.dev/v1alpha1
+kind: RealServer
+metadata: {name: draining, labels: {app: other}}
+spec: {address: 192.168.40.22, weight: 2}
+---
+apiVersion: lvs-operator.dev/v1alpha1
+kind: RealServer
+metadata: {name: leaving, labels: {app: other}}
+spec: {address: 192.168.40.23, weight: 3}
+";
 
 /// The same later: changed, gone, and one more.
 fn after() -> String {
     [
-        virtual_service("changing", "172.16.21.11", "{port: 80}, {port: 82}", "wrr"),
-        virtual_service("coming", "172.16.21.13", "{port: 80}", "rr"),
-        real_server("changing", "192.168.40.21", "weight: 5"),
-        real_server("draining", "192.168.40.22", "drain: true"),
-        real_server("coming", "192.168.40.24", "weight: 4"),
+        ("{port: 81}], scheduler: wlc", "{port: 82}], scheduler: wrr"),
+        ("name: leaving", "name: coming"),
+        (
+            "172.16.21.12, ports: [{port: 80}], scheduler: sh",
+            "172.16.21.13, ports: [{port: 80}], scheduler: rr",
+        ),
+        ("weight: 1", "weight: 5"),
+        ("weight: 2", "drain: true"),
+        ("192.168.40.23, weight: 3", "192.168.40.24, weight: 4"),
     ]
-    .join("---\n")
-}
-
-fn virtual_service(name: &str, vip: &str, ports: &str, scheduler: &str) -> String {
-    format!(
-        "apiVersion: lvs-operator.dev/v1alpha1\nkind: VirtualService\nmetadata: {{name: {name}}}\nspec:\n  \
-         vip: {vip}\n  ports: [{ports}]\n  scheduler: {scheduler}\n  \
-         realServerSelector: {{matchLabels: {{app: other}}}}\n"
-    )
-}
-
-fn real_server(name: &str, address: &str, more: &str) -> String {
-    format!(
-        "apiVersion: lvs-operator.dev/v1alpha1\nkind: RealServer\n\
-         metadata: {{name: {name}, labels: {{app: other}}}}\nspec: {{address: {address}, {more}}}\n"
-    )
+    .iter()
+    .fold(BEFORE.to_owned(), |objects, (before, after)| {
+        assert!(objects.contains(before), "{before}");
+        objects.replace(before, after)
+    })
 }
 
 /// The controller's answer to a place that it does not have.
@@ -99,7 +108,7 @@ impl InKernel {
 }
 
 /// Starts an agent that dies at this place.
-fn crash(director: &Director, place: &str) {
+pub(crate) fn crash(director: &Director, place: &str) {
     let mut agent = director.spawn(&FLAGS, &[(VARIABLE, place)]);
     let ended = eventually(&format!("{place} is reached"), || match agent.ended().unwrap() {
         Some(status) => Ok(status),
@@ -175,7 +184,7 @@ fn an_agent_that_dies_at_any_step_of_its_first_pass_is_followed_by_one_that_ends
             scope.spawn(|| {
                 let mut director = Director::without_agent(Topology::tutorial().unwrap());
                 director.write("tutorial.yaml", TUTORIAL);
-                let expected = never_crashed(&mut director, &before(), ["web", "changing", "leaving"]);
+                let expected = never_crashed(&mut director, BEFORE, ["web", "changing", "leaving"]);
                 assert_eq!((expected.table.0.len(), expected.vips.len()), (4, 3), "{expected:?}");
                 clear(&director, &expected);
                 let next = || waiting.lock().unwrap().pop();
@@ -195,7 +204,7 @@ fn an_agent_that_dies_at_any_step_of_its_first_pass_is_followed_by_one_that_ends
 fn an_agent_that_dies_amid_changes_and_deletions_loses_no_request_and_the_next_one_ends_them() {
     let mut director = Director::without_agent(Topology::tutorial().unwrap());
     director.write("tutorial.yaml", TUTORIAL);
-    let objects = [before(), after()];
+    let objects = [BEFORE.to_owned(), after()];
     let expected = [
         never_crashed(&mut director, &objects[0], ["web", "changing", "leaving"]),
         never_crashed(&mut director, &objects[1], ["web", "changing", "coming"]),

@@ -36,6 +36,11 @@ impl Director {
     /// A network whose Director has no agent yet.
     pub(crate) fn without_agent(network: Topology) -> Self {
         let foreign = Foreign::plant(&network["director"]).unwrap();
+        Self::beside(foreign, network)
+    }
+
+    /// The same with these things of others on the Director.
+    pub(crate) fn beside(foreign: Foreign, network: Topology) -> Self {
         let files = tempfile::tempdir().unwrap();
         fs::create_dir(files.path().join("objects")).unwrap();
         Self { agent: None, foreign, network, files }
@@ -155,6 +160,16 @@ impl Director {
             Some((200, _)) => Ok(()),
             other => Err(format!("{other:?}; log:\n{}", self.logged())),
         });
+    }
+
+    /// Waits until the agent serves and says that it is not ready; returns why.
+    pub(crate) fn await_not_ready(&self, why: &str) -> String {
+        let words = eventually(&format!("the agent is not ready: {why}"), || match self.get("/readyz") {
+            Some((503, words)) if words.contains(why) => Ok(words),
+            other => Err(format!("{other:?}; log:\n{}", self.logged())),
+        });
+        assert_eq!(self.get("/healthz").map(|(code, _)| code), Some(200));
+        words
     }
 
     /// A metric by its name and labels.

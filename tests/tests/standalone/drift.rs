@@ -19,6 +19,7 @@ fn every_change_by_somebody_else_is_undone_and_counted() {
         (format!("ipvsadm -e {service} -r 192.168.40.13 -g -w 9"), &["destination_changed"]),
         (format!("ipvsadm -e {service} -r 192.168.40.13 -m -w 1"), &["destination_changed"]),
         (format!("ipvsadm -a {service} -r 192.168.40.77 -g -w 5"), &["destination_extra"]),
+        (format!("ipvsadm -e {service} -r 192.168.40.13 -g -w 1 -x 9"), &["destination_changed"]),
         (format!("ipvsadm -E {service} -s rr -p 60"), &["service_changed"]),
         (format!("ipvsadm -D {service}"), &["service_missing", "destination_missing"]),
     ] {

@@ -9,23 +9,13 @@ use lvs_lab::topology::{Topology, tutorial};
 use crate::TUTORIAL;
 use crate::director::Director;
 
-/// Waits until the agent serves and says that it is not ready; returns why.
-pub(crate) fn not_ready(director: &Director, why: &str) -> String {
-    let words = eventually(&format!("the agent is not ready: {why}"), || match director.get("/readyz") {
-        Some((503, words)) if words.contains(why) => Ok(words),
-        other => Err(format!("{other:?}; log:\n{}", director.logged())),
-    });
-    assert_eq!(director.get("/healthz").map(|(code, _)| code), Some(200));
-    words
-}
-
 #[test]
 #[ignore = "needs root, network namespaces and IPVS: cargo lab test"]
 fn a_missing_directory_is_waited_for() {
     let mut director = Director::without_agent(Topology::tutorial().unwrap());
     fs::remove_dir(director.manifests()).unwrap();
     director.start();
-    let words = not_ready(&director, "cannot be read");
+    let words = director.await_not_ready("cannot be read");
     assert!(words.contains("create it"), "{words}");
     fs::create_dir(director.manifests()).unwrap();
     director.await_ready();
@@ -45,7 +35,7 @@ fn a_missing_link_is_waited_for_and_each_object_says_so() {
         message.contains("there is no interface vips0") && message.contains("--vip-interface"),
         "{message}"
     );
-    not_ready(&director, "vips0");
+    director.await_not_ready("vips0");
     director
         .host()
         .exec("ip link add vips0 link eth0 type macvlan mode bridge && ip link set vips0 up")
@@ -70,7 +60,7 @@ fn a_missing_scheduler_is_named_with_the_module_and_loaded_when_it_comes() {
     let message =
         director.await_condition("VirtualService", "web", "Programmed", "False", "SchedulerMissing");
     assert!(message.contains("modprobe ip_vs_nq"), "{message}");
-    not_ready(&director, "ip_vs_nq");
+    director.await_not_ready("ip_vs_nq");
     let told = director.logged().lines().filter(|line| line.contains("modprobe ip_vs_nq")).count();
     assert_eq!(told, 1, "{}", director.logged());
     fs::remove_file(BLOCK).unwrap();
@@ -90,7 +80,7 @@ fn a_corrupt_ledger_stops_additions_and_is_recovered_from_when_it_is_moved_away(
     fs::write(&ledger, "{").unwrap();
     let table = director.our_table();
     director.start();
-    let words = not_ready(&director, "corrupt");
+    let words = director.await_not_ready("corrupt");
     assert!(words.contains("move it away"), "{words}");
     director.await_condition("VirtualService", "web", "Programmed", "False", "LedgerUnusable");
     assert_eq!((director.our_table(), director.writes()), (table.clone(), 0));

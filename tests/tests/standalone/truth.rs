@@ -9,27 +9,22 @@ use lvs_lab::eventually::{eventually, eventually_is};
 use lvs_lab::topology::{Topology, tutorial};
 
 use crate::TUTORIAL;
+use crate::crash::crash;
 use crate::director::{Director, program, text};
-use crate::failures::not_ready;
 
 const SERVICE: &str = "-t 172.16.21.10:80";
 
-/// A service at another port of the VIP, with the tutorial's real servers.
-const OTHER: &str = "\
-apiVersion: lvs-operator.dev/v1alpha1
-kind: VirtualService
-metadata: {name: other}
-spec:
-  vip: 172.16.21.10
-  ports: [{port: 81}]
-  scheduler: rr
-  realServerSelector: {matchLabels: {app: other}}
----
-apiVersion: lvs-operator.dev/v1alpha1
-kind: RealServer
-metadata: {name: other, labels: {app: other}}
-spec: {address: 192.168.40.12}
-";
+/// The tutorial's objects under other names and at another port.
+fn other() -> String {
+    [
+        ("name: web", "name: other"),
+        ("name: rs", "name: other-rs"),
+        ("app: web", "app: other"),
+        ("port: 80", "port: 81"),
+    ]
+    .iter()
+    .fold(TUTORIAL.to_owned(), |objects, (tutorial, other)| objects.replace(tutorial, other))
+}
 
 /// What an agent writes down before it makes the tutorial's service.
 const INTENT: &str = r#"{"do":"intent","service":{"vip":"172.16.21.10","protocol":"TCP","port":80},"object":{"namespace":"default","name":"web"},"file":"tutorial.yaml"}"#;
@@ -49,7 +44,7 @@ fn died_with_an_intent() -> Director {
 fn a_file_that_is_no_yaml_is_named_with_its_line_and_other_files_go_on() {
     let director = Director::tutorial();
     director.write("tutorial.yaml", TUTORIAL);
-    director.write("other.yaml", OTHER);
+    director.write("other.yaml", &other());
     director.await_served("web");
     director.await_served("other");
     let table = director.our_table();
@@ -62,7 +57,7 @@ fn a_file_that_is_no_yaml_is_named_with_its_line_and_other_files_go_on() {
     assert!(finding["line"].as_u64().is_some_and(|line| (2..=3).contains(&line)), "{finding}");
     assert_eq!(director.our_table(), table, "the last good version is in force");
 
-    director.write("other.yaml", &OTHER.replace("scheduler: rr", "scheduler: wlc"));
+    director.write("other.yaml", &other().replace("scheduler: wrr", "scheduler: wlc"));
     eventually_is("the other file is in force", &"wlc".to_owned(), || {
         director.our_table().0["-t 172.16.21.10:81"].scheduler.clone()
     });
@@ -138,6 +133,29 @@ fn what_an_agent_had_half_made_when_it_died_is_finished_and_goes_with_its_object
 
 #[test]
 #[ignore = "needs root, network namespaces and IPVS: cargo lab test"]
+fn what_somebody_made_after_an_agent_had_removed_its_own_and_died_stays_as_it_is() {
+    let mut director = Director::tutorial();
+    director.write("tutorial.yaml", TUTORIAL);
+    director.await_served("web");
+    director.take_agent().kill().unwrap();
+    director.remove("tutorial.yaml");
+    // The kernel has removed it, and the ledger does not know.
+    crash(&director, "applied");
+    assert_eq!(director.our_table(), lvs_lab::table::Table::default());
+    director.host().exec(&format!("ipvsadm -A {SERVICE} -s wrr")).unwrap();
+    let by_hand = director.our_table();
+    director.start();
+    eventually("it is said that it is left", || {
+        let log = director.logged();
+        if log.contains("left in the kernel") { Ok(()) } else { Err(log) }
+    });
+    director.await_ready();
+    assert_eq!((director.our_table(), director.writes()), (by_hand, 0));
+    director.finish();
+}
+
+#[test]
+#[ignore = "needs root, network namespaces and IPVS: cargo lab test"]
 fn a_ledger_that_cannot_be_written_stops_additions_and_removals_until_it_can() {
     let mut director = Director::tutorial();
     director.write("tutorial.yaml", TUTORIAL);
@@ -152,9 +170,9 @@ fn a_ledger_that_cannot_be_written_stops_additions_and_removals_until_it_can() {
     mount("bind");
     mount("remount,bind,ro");
     director.remove("tutorial.yaml");
-    director.write("other.yaml", OTHER);
+    director.write("other.yaml", &other());
     director.start();
-    let words = not_ready(&director, "cannot write the ledger");
+    let words = director.await_not_ready("cannot write the ledger");
     assert!(words.contains("ledger.json") && words.contains("Read-only file system"), "{words}");
     director.await_condition("VirtualService", "other", "Programmed", "False", "LedgerUnusable");
     assert_eq!((director.our_table(), director.writes()), (table, 0));
@@ -211,7 +229,7 @@ fn a_missing_kubeconfig_is_waited_for_and_what_is_in_the_kernel_stays() {
     run.args(["run", "--node-name", "d1", "--kubeconfig", "/nowhere/admin.conf", "--state-dir"]);
     run.arg(director.state_dir()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let agent = director.host().spawn(&mut run).unwrap();
-    let words = not_ready(&director, "/nowhere/admin.conf");
+    let words = director.await_not_ready("/nowhere/admin.conf");
     assert!(words.contains("--kubeconfig"), "{words}");
     assert_eq!((director.our_table(), director.writes()), (table, 0));
     assert!(director.holds(tutorial::VIP));

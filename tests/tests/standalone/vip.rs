@@ -90,6 +90,35 @@ fn a_link_without_carrier_is_told_and_comes_back() {
 
 #[test]
 #[ignore = "needs root, network namespaces and IPVS: cargo lab test"]
+fn who_took_the_vip_while_its_link_had_no_carrier_is_named_when_it_is_back() {
+    let mut director = Director::without_agent(Topology::tutorial().unwrap());
+    let other = director.network["client"].namespace().to_owned();
+    director
+        .host()
+        .exec(&format!(
+            "ip link add v0 type veth peer name v1 address 02:00:00:00:00:77 netns {other}; ip link set v0 up"
+        ))
+        .unwrap();
+    director.network["client"].exec("ip link set v1 up").unwrap();
+    director.write("tutorial.yaml", TUTORIAL);
+    director.start_with(&["--vip-interface", "v0"]);
+    director.await_served("web");
+    let other = &director.network["client"];
+    other.exec(&format!("ip link set v1 down; ip address add {}/32 dev v1", tutorial::VIP)).unwrap();
+    let message = await_announced(&director, "False", "NoActiveDirector");
+    assert!(message.contains("v0 has no carrier"), "{message}");
+    other.exec("ip link set v1 up").unwrap();
+    let message = await_announced(&director, "False", "VIPConflict");
+    assert!(message.contains("02:00:00:00:00:77"), "{message}");
+    let addresses = director.host().exec("ip -oneline address show dev v0").unwrap();
+    assert!(addresses.contains(tutorial::VIP), "it stays bound: {addresses}");
+    other.exec(&format!("ip address delete {}/32 dev v1", tutorial::VIP)).unwrap();
+    await_announced(&director, "True", "Announced");
+    director.finish();
+}
+
+#[test]
+#[ignore = "needs root, network namespaces and IPVS: cargo lab test"]
 fn a_vip_moves_to_another_named_link_and_never_is_on_none() {
     let mut director = served();
     director

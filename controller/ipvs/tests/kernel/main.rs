@@ -9,6 +9,7 @@ mod batch;
 mod config;
 mod copy;
 mod errors;
+mod glance;
 mod host;
 mod matrix;
 mod overflow;

@@ -15,14 +15,14 @@ fn a_claim_of_another_station_is_heard_and_neither_our_own_nor_one_of_another_ad
         let beside: IpAddr = held.replace("::10", "::11").replace(".10", ".11").parse().unwrap();
         segment.on_director(async || {
             let d0 = link(&Net::connect().unwrap(), "d0").await;
-            let listener = Listener::open(&d0, &[vip], &[D0]).unwrap();
+            let listener = Listener::open(&d0, &[vip]).unwrap();
             for (mac, address) in [(N0, beside), (D0, vip), (N0, vip)] {
                 run_in(&segment.neighbour, async || {
                     let n0 = link(&Net::connect().unwrap(), "n0").await;
                     Announcer::open().unwrap().send(n0.index, mac, address).unwrap();
                 });
             }
-            let heard = tokio::time::timeout(Duration::from_secs(5), listener.next()).await;
+            let heard = tokio::time::timeout(Duration::from_secs(5), listener.next(&[D0])).await;
             assert_eq!(heard.unwrap().unwrap(), (vip, N0), "the first that counts");
         });
     }
@@ -40,9 +40,9 @@ fn a_silent_second_holder_answers_when_it_is_asked() {
             let net = Net::connect().unwrap();
             let d0 = link(&net, "d0").await;
             net.bind_vip(d0.index, vip).await.unwrap();
-            let listener = Listener::open(&d0, &[vip], &[D0]).unwrap();
+            let listener = Listener::open(&d0, &[vip]).unwrap();
             Announcer::open().unwrap().ask(d0.index, D0, vip).unwrap();
-            let heard = tokio::time::timeout(Duration::from_secs(5), listener.next()).await;
+            let heard = tokio::time::timeout(Duration::from_secs(5), listener.next(&[D0])).await;
             assert_eq!(heard.unwrap().unwrap(), (vip, N0));
         });
     }

@@ -187,6 +187,44 @@ fn an_intent_alone_never_removes_a_service() {
 }
 
 #[test]
+fn what_an_agent_was_about_to_remove_when_it_died_goes_if_it_is_as_it_was_then() {
+    let there = observed("wrr", &[(12, 2)]);
+    let leaving = |unchanged| view(None, Some(&there), Claim::Leaving { unchanged });
+    assert_eq!(steps(leaving(true)), ["remove service TCP 172.16.21.10:80"]);
+    for stays in [
+        ServiceView { held: true, ..leaving(true) },
+        ServiceView { ledger_usable: false, ..leaving(true) },
+        ServiceView { held: true, ..leaving(false) },
+    ] {
+        assert!(service(&web(), stays).is_nothing(), "{stays:?}");
+    }
+    let decision = service(&web(), leaving(false));
+    assert!(decision.steps.is_empty() && decision.forget, "it may be somebody else's");
+    let decision = service(&web(), view(None, None, Claim::Leaving { unchanged: false }));
+    assert!(decision.steps.is_empty() && decision.forget, "it is gone");
+}
+
+#[test]
+fn what_an_agent_was_about_to_remove_and_is_asked_for_again_is_ours_if_it_is_as_it_was_then() {
+    let wanted = desired("wlc", &[(12, 2), (13, 1)]);
+    let there = observed("wrr", &[(12, 2)]);
+    let decision = service(&web(), view(Some(&wanted), Some(&there), Claim::Leaving { unchanged: true }));
+    assert!(decision.adopt && decision.refused.is_none() && decision.steps.len() == 2, "{decision:?}");
+
+    // Else it is like anybody's: also what an agent could have begun to make.
+    for other in [&there, &observed("wlc", &[(12, 2)])] {
+        let decision = service(&web(), view(Some(&wanted), Some(other), Claim::Leaving { unchanged: false }));
+        assert!(!decision.adopt && decision.forget && decision.steps.is_empty(), "{decision:?}");
+        assert!(matches!(decision.refused, Some(Programming::Foreign(_))), "{decision:?}");
+    }
+    let equal = observed("wlc", &[(12, 2), (13, 1)]);
+    let decision = service(&web(), view(Some(&wanted), Some(&equal), Claim::Leaving { unchanged: false }));
+    assert!(decision.adopt && !decision.forget && decision.refused.is_none(), "{decision:?}");
+    let again = view(Some(&wanted), None, Claim::Leaving { unchanged: false });
+    assert_eq!(steps(again).len(), 3, "it is made anew");
+}
+
+#[test]
 fn a_service_that_nobody_asks_for_goes_only_if_it_is_ours_and_not_held() {
     let there = observed("wrr", &[(12, 1)]);
     assert_eq!(steps(view(None, Some(&there), Claim::Confirmed)), ["remove service TCP 172.16.21.10:80"]);
@@ -230,7 +268,7 @@ fn without_a_ledger_nothing_is_added_or_removed_but_known_services_are_changed()
 #[test]
 fn an_adopted_service_gets_the_thresholds_that_adoption_does_not_compare() {
     let mut wanted = desired("wrr", &[(12, 2)]);
-    wanted.destinations.values_mut().for_each(|destination| destination.settings.upper_threshold = 100);
+    wanted.destinations.iter_mut().for_each(|(_, destination)| destination.settings.upper_threshold = 100);
     let equal = observed("wrr", &[(12, 2)]);
     let decision = service(&web(), view(Some(&wanted), Some(&equal), Claim::None));
     assert!(decision.adopt && decision.refused.is_none());

@@ -97,7 +97,7 @@ pub enum Need {
     /// No service uses it.
     Unused,
     /// Services use it, but none of them is in force here (somebody else's differ, or ownership cannot be
-    /// written down): it is neither bound nor let go.
+    /// written down), or what asked for it has no version known to be good: it is neither bound nor let go.
     AsItIs,
     /// A service that is in force here uses it.
     Used,
@@ -114,14 +114,14 @@ pub struct VipView<'a> {
     pub link: Result<Place, String>,
     /// The administrator named that link: a VIP that is on another moves there.
     pub link_is_named: bool,
-    /// The probe's answer, of the link that should hold it.
+    /// The probe's answer, of the link that should hold it, or that holds it and is heard again.
     pub probe: Probe,
+    /// We hold it, and nobody has been asked for it since its link was silent: somebody else may have taken it.
+    pub was_unheard: bool,
     /// Somebody else who was heard to claim it while we hold it.
     pub rival: Option<Holder>,
     /// Whether this Director may hold it.
     pub role: &'a Role,
-    /// Remove nothing, unless another Director may hold it: what asked for it has no version known to be good.
-    pub held: bool,
     /// Whether ownership can be written down.
     pub ledger_usable: bool,
 }
@@ -149,7 +149,7 @@ pub fn vip(vip: IpAddr, view: &VipView<'_>) -> VipDecision {
     let mut decision = VipDecision::default();
     if view.need == Need::Unused {
         let blocked = matches!(view.role, Role::Blocked { .. });
-        if blocked || !view.held && view.ledger_usable {
+        if blocked || view.ledger_usable {
             decision.steps = unbind(&ours);
         }
         return decision;
@@ -199,7 +199,11 @@ fn keep(
     let wanted = view.link.as_ref().ok();
     let in_place = wanted.and_then(|place| ours.iter().copied().find(|address| address.link == place.link));
     let current = in_place.unwrap_or(first);
-    if in_place.is_some() && current.silent.is_none() && view.ledger_usable && !view.held {
+    if view.was_unheard && current.silent.is_none() {
+        heard_again(vip, view.probe, current, decision);
+        return;
+    }
+    if in_place.is_some() && current.silent.is_none() && view.ledger_usable {
         let elsewhere = ours.iter().filter(|address| address.link != current.link);
         decision
             .steps
@@ -222,6 +226,25 @@ fn keep(
     if current.silent.is_none() {
         decision.announce_on = Some(Arc::clone(&current.link));
     }
+}
+
+/// Its link is heard again. Whoever took the VIP meanwhile is a second holder like any other.
+fn heard_again(vip: IpAddr, probe: Probe, current: &BoundAddress, decision: &mut VipDecision) {
+    let link = &current.link;
+    let announcing = match probe {
+        Probe::Free => Announcing::Announced(current.findings.clone()),
+        Probe::Taken(holder) => Announcing::Conflict { holder, bound: true },
+        // Who only asks for it is answered by our kernel, and so takes it no more.
+        Probe::Unknown | Probe::Contended { .. } => {
+            decision.ask_on = Some(Arc::clone(link));
+            decision.announcing = Some(Announcing::Pending(format!(
+                "asking on {link} whether another host took {vip} while nobody could reach it here"
+            )));
+            return;
+        }
+    };
+    decision.announcing = Some(announcing);
+    decision.announce_on = Some(Arc::clone(link));
 }
 
 /// Takes the next step towards the named link; says where the move stands.

@@ -1,6 +1,6 @@
 //! Who asks for which service, and who has it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap};
 
 use super::Age;
 use crate::object::ObjectKey;
@@ -9,9 +9,9 @@ use crate::service::ServiceKey;
 /// Claims on services. Who has a service also asks for it.
 #[derive(Debug, Default)]
 pub(super) struct Claims {
-    asked_by: BTreeMap<ServiceKey, BTreeSet<Age>>,
-    asks: BTreeMap<Age, BTreeSet<ServiceKey>>,
-    holder: BTreeMap<ServiceKey, ObjectKey>,
+    asked_by: HashMap<ServiceKey, Vec<Age>>,
+    asks: HashMap<Age, Vec<ServiceKey>>,
+    holder: HashMap<ServiceKey, ObjectKey>,
 }
 
 impl Claims {
@@ -20,11 +20,11 @@ impl Claims {
         self.holder.get(key)
     }
 
-    /// Replaces what one virtual service asks for.
-    pub(super) fn ask(&mut self, age: &Age, keys: BTreeSet<ServiceKey>) {
+    /// Replaces what one virtual service asks for; each service stands once.
+    pub(super) fn ask(&mut self, age: &Age, keys: Vec<ServiceKey>) {
         self.withdraw(age);
         for key in &keys {
-            self.asked_by.entry(*key).or_default().insert(age.clone());
+            self.asked_by.entry(*key).or_default().push(age.clone());
         }
         self.asks.insert(age.clone(), keys);
     }
@@ -84,7 +84,7 @@ impl Claims {
     fn withdraw(&mut self, age: &Age) {
         for key in self.asks.remove(age).into_iter().flatten() {
             if let Some(askers) = self.asked_by.get_mut(&key) {
-                askers.remove(age);
+                askers.retain(|asker| asker != age);
                 if askers.is_empty() {
                     self.asked_by.remove(&key);
                 }

@@ -1,9 +1,10 @@
 //! Which virtual service selects which real server, without asking each of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::Hash;
 use std::sync::Arc;
 
-use crate::object::ObjectKey;
+use crate::object::{ObjectKey, ValidVirtualService};
 use crate::selector::Selector;
 
 /// A label in a namespace.
@@ -12,32 +13,32 @@ type Label = (Arc<str>, String, String);
 /// Selectors and labels, indexed by one label that must match.
 #[derive(Debug, Default)]
 pub(super) struct Membership {
-    selectors: BTreeMap<ObjectKey, Selector>,
-    selectors_by_label: BTreeMap<Label, BTreeSet<ObjectKey>>,
+    selectors: HashMap<ObjectKey, Arc<ValidVirtualService>>,
+    selectors_by_label: HashMap<Label, BTreeSet<ObjectKey>>,
     /// Selectors that no single label decides, by namespace.
-    selectors_without_label: BTreeMap<Arc<str>, BTreeSet<ObjectKey>>,
-    labels: BTreeMap<ObjectKey, BTreeMap<String, String>>,
-    members_by_label: BTreeMap<Label, BTreeSet<ObjectKey>>,
-    members_by_namespace: BTreeMap<Arc<str>, BTreeSet<ObjectKey>>,
+    selectors_without_label: HashMap<Arc<str>, BTreeSet<ObjectKey>>,
+    labels: HashMap<ObjectKey, BTreeMap<String, String>>,
+    members_by_label: HashMap<Label, BTreeSet<ObjectKey>>,
+    members_by_namespace: HashMap<Arc<str>, BTreeSet<ObjectKey>>,
 }
 
 impl Membership {
-    /// Sets the selector of a virtual service.
-    pub(super) fn set_selector(&mut self, key: &ObjectKey, selector: &Selector) {
+    /// Sets the selector of a virtual service to that of a version.
+    pub(super) fn set_selector(&mut self, key: &ObjectKey, version: &Arc<ValidVirtualService>) {
         self.remove_selector(key);
-        match anchor(key, selector) {
+        match anchor(key, &version.selector) {
             Some(label) => self.selectors_by_label.entry(label).or_default().insert(key.clone()),
             None => {
                 self.selectors_without_label.entry(key.namespace.clone()).or_default().insert(key.clone())
             }
         };
-        self.selectors.insert(key.clone(), selector.clone());
+        self.selectors.insert(key.clone(), Arc::clone(version));
     }
 
     /// Forgets a virtual service.
     pub(super) fn remove_selector(&mut self, key: &ObjectKey) {
-        let Some(selector) = self.selectors.remove(key) else { return };
-        match anchor(key, &selector) {
+        let Some(version) = self.selectors.remove(key) else { return };
+        match anchor(key, &version.selector) {
             Some(label) => remove_from(&mut self.selectors_by_label, &label, key),
             None => remove_from(&mut self.selectors_without_label, &key.namespace, key),
         }
@@ -85,7 +86,8 @@ impl Membership {
             self.selectors_by_label.get(&(Arc::clone(namespace), name.clone(), value.clone()))
         });
         let candidates = by_label.chain(self.selectors_without_label.get(namespace)).flatten();
-        candidates.filter(|key| self.selectors.get(*key).is_some_and(|selector| selector.matches(labels)))
+        candidates
+            .filter(|key| self.selectors.get(*key).is_some_and(|version| version.selector.matches(labels)))
     }
 
     /// The real servers that a virtual service selects.
@@ -111,7 +113,7 @@ fn anchor(key: &ObjectKey, selector: &Selector) -> Option<Label> {
     Some((key.namespace.clone(), name.to_owned(), value.to_owned()))
 }
 
-fn remove_from<K: Ord>(index: &mut BTreeMap<K, BTreeSet<ObjectKey>>, at: &K, key: &ObjectKey) {
+fn remove_from<K: Eq + Hash>(index: &mut HashMap<K, BTreeSet<ObjectKey>>, at: &K, key: &ObjectKey) {
     if let Some(keys) = index.get_mut(at) {
         keys.remove(key);
         if keys.is_empty() {

@@ -9,7 +9,7 @@ use crate::service::ServiceKey;
 use crate::validate::Violation;
 
 /// Who is older: by creation time, then by namespace and name.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Age {
     created: i64,
     pub(super) key: ObjectKey,
@@ -19,7 +19,7 @@ pub(super) struct Age {
 #[derive(Clone, Debug)]
 pub struct VirtualServiceRecord {
     /// The object as last delivered.
-    pub object: Object,
+    pub object: Arc<Object>,
     /// The rules that its spec breaks.
     pub violations: Vec<Violation>,
     /// The older virtual service that has one of its services, if any.
@@ -47,7 +47,7 @@ impl VirtualServiceRecord {
 #[derive(Clone, Debug)]
 pub struct RealServerRecord {
     /// The object as last delivered.
-    pub object: Object,
+    pub object: Arc<Object>,
     /// The rules that its spec breaks.
     pub violations: Vec<Violation>,
     /// The last accepted version: what is in force.
@@ -61,10 +61,10 @@ pub(super) fn age(object: &Object) -> Age {
 }
 
 /// What a virtual service asks for: by its newest good spec and by the version in force.
-pub(super) fn asked_keys(record: &VirtualServiceRecord) -> BTreeSet<ServiceKey> {
-    [&record.candidate, &record.in_force]
-        .into_iter()
-        .flatten()
-        .flat_map(|version| version.services.iter().copied())
-        .collect()
+pub(super) fn asked_keys(record: &VirtualServiceRecord) -> Vec<ServiceKey> {
+    let versions = [&record.candidate, &record.in_force].into_iter().flatten();
+    let mut keys: Vec<ServiceKey> = versions.flat_map(|version| &version.services).copied().collect();
+    keys.sort_unstable();
+    keys.dedup();
+    keys
 }

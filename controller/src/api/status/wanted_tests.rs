@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use lvs_plan::Reason;
 
@@ -185,7 +186,7 @@ fn a_real_server_that_is_as_written_is_not_written_again() {
 #[test]
 fn a_write_names_the_object_that_it_means() {
     let mut entry = fixtures::virtual_service("web", Reason::Announced);
-    entry.object.uid = "u1".to_owned();
+    Arc::make_mut(&mut entry.object).uid = "u1".to_owned();
     let writes = writes(&entry, around(&with(&[]), None, 100));
     assert_eq!(writes[0].body["metadata"], json!({"name": "web", "namespace": "default", "uid": "u1"}));
     assert_eq!(writes[0].body["apiVersion"], "lvs-operator.dev/v1alpha1");

@@ -96,7 +96,8 @@ pub(super) fn service(
     Some((plan_key(key)?, service))
 }
 
-fn plan_key(key: &lvs_ipvs::ServiceKey) -> Option<ServiceKey> {
+/// The key as the plan knows it; `None` if no VirtualService can have it.
+pub(super) fn plan_key(key: &lvs_ipvs::ServiceKey) -> Option<ServiceKey> {
     Some(match *key {
         lvs_ipvs::ServiceKey::Address { address, protocol, port } => ServiceKey::Address {
             vip: address,

@@ -93,9 +93,12 @@ pub(super) struct Ears {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Watched {
-    links: Vec<(Link, Vec<IpAddr>)>,
+    links: Vec<Holding>,
     own: Vec<Mac>,
 }
+
+/// A link and the VIPs that it holds.
+type Holding = (Link, Vec<IpAddr>);
 
 impl Ears {
     pub(super) fn open(runtime: &Handle, triggers: Sender<Trigger>) -> Self {
@@ -103,8 +106,8 @@ impl Ears {
         Self { watched, task: runtime.spawn(run(receiver, triggers)) }
     }
 
-    /// From now on these VIPs, on links by index.
-    pub(super) fn listen(&self, snapshot: &Snapshot, held: &BTreeMap<IpAddr, u32>) {
+    /// From now on these VIPs, on links by index, and claims by others than `own`.
+    pub(super) fn listen(&self, snapshot: &Snapshot, own: Vec<Mac>, held: &BTreeMap<IpAddr, u32>) {
         let mut links: BTreeMap<u32, Vec<IpAddr>> = BTreeMap::new();
         for (vip, link) in held {
             links.entry(*link).or_default().push(*vip);
@@ -115,7 +118,7 @@ impl Ears {
                 .filter_map(|(index, vips)| Some((snapshot.link(index)?.clone(), vips)))
                 .filter(|(link, _)| link.mac.is_some())
                 .collect(),
-            own: snapshot.links.iter().filter_map(|link| link.mac).collect(),
+            own,
         };
         self.watched.send_if_modified(|watched| {
             let news = *watched != wanted;
@@ -135,37 +138,56 @@ impl Drop for Ears {
 
 async fn run(mut watched: watch::Receiver<Watched>, triggers: Sender<Trigger>) {
     let mut told = HashMap::new();
+    let mut listeners = Vec::new();
     loop {
         let Watched { links, own } = watched.borrow_and_update().clone();
-        let mut listeners = Vec::new();
-        let mut deaf = false;
-        for (link, vips) in &links {
-            match Listener::open(link, vips, &own) {
-                Ok(listener) => listeners.push(listener),
-                Err(error) => {
-                    deaf = true;
-                    warn!(error = chain(&error), "a second holder of VIPs would go unnoticed; trying again");
-                }
-            }
-        }
+        let deaf = tune(&mut listeners, links, |(link, vips)| {
+            let opened = Listener::open(link, vips);
+            opened
+                .inspect_err(|error| {
+                    warn!(error = chain(error), "a second holder of VIPs would go unnoticed; trying again");
+                })
+                .ok()
+        });
         tokio::select! {
             changed = watched.changed() => if changed.is_err() { return },
             () = tokio::time::sleep(LISTEN_AGAIN), if deaf => {}
-            () = tell(&listeners, &mut told, &triggers) => return,
+            () = tell(&listeners, &own, &mut told, &triggers) => return,
         }
     }
 }
 
+/// Opens a listener for every holding that has none, and closes those that are no longer wanted; the others hear
+/// all the time. Says whether one could not be opened.
+fn tune<L>(
+    listeners: &mut Vec<(Holding, L)>,
+    wanted: Vec<Holding>,
+    open: impl Fn(&Holding) -> Option<L>,
+) -> bool {
+    let mut before = std::mem::take(listeners);
+    let mut deaf = false;
+    for holding in wanted {
+        let same = before.iter().position(|(listened, _)| *listened == holding);
+        let listener = same.map(|index| before.swap_remove(index).1).or_else(|| open(&holding));
+        match listener {
+            Some(listener) => listeners.push((holding, listener)),
+            None => deaf = true,
+        }
+    }
+    deaf
+}
+
 /// Tells the driver of claims; ends when the driver is gone.
 async fn tell(
-    listeners: &[Listener],
+    listeners: &[(Holding, Listener)],
+    own: &[Mac],
     told: &mut HashMap<(IpAddr, Mac), Instant>,
     triggers: &Sender<Trigger>,
 ) {
-    let claims = listeners.iter().map(|listener| {
-        Box::pin(stream::unfold(listener, |listener| async move {
+    let claims = listeners.iter().map(|(_, listener)| {
+        Box::pin(stream::unfold(listener, move |listener| async move {
             loop {
-                match listener.next().await {
+                match listener.next(own).await {
                     Ok(claim) => return Some((claim, listener)),
                     Err(error) => {
                         debug!(%error, "listening for other holders of VIPs");
@@ -191,4 +213,48 @@ async fn tell(
     }
     // No link at all: until there is one.
     std::future::pending::<()>().await;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    fn holding(index: u32, vips: &[u8]) -> Holding {
+        let link = Link {
+            index,
+            name: format!("eth{index}"),
+            mac: Some([2, 0, 0, 0, 0, 1]),
+            up: true,
+            carrier: true,
+            loopback: false,
+        };
+        (link, vips.iter().map(|last| IpAddr::from([172, 16, 21, *last])).collect())
+    }
+
+    #[test]
+    fn only_where_something_changed_is_a_socket_opened_anew() {
+        let opened = Cell::new(0);
+        let open = |_: &Holding| {
+            opened.set(opened.get() + 1);
+            Some(opened.get())
+        };
+        let mut listeners = Vec::new();
+        assert!(!tune(&mut listeners, vec![holding(2, &[10]), holding(3, &[20])], open));
+        assert!(!tune(&mut listeners, vec![holding(2, &[10]), holding(3, &[20])], open));
+        assert_eq!(opened.get(), 2);
+        assert!(!tune(&mut listeners, vec![holding(2, &[10, 11]), holding(3, &[20])], open));
+        assert_eq!(listeners, [(holding(2, &[10, 11]), 3), (holding(3, &[20]), 2)]);
+        tune(&mut listeners, Vec::new(), open);
+        assert!(listeners.is_empty());
+    }
+
+    #[test]
+    fn what_could_not_be_opened_is_tried_again() {
+        let mut listeners = Vec::new();
+        assert!(tune(&mut listeners, vec![holding(2, &[10])], |_| None));
+        assert!(!tune(&mut listeners, vec![holding(2, &[10])], |_| Some(())));
+        assert_eq!(listeners.len(), 1);
+    }
 }

@@ -9,8 +9,8 @@ pub(super) struct World {
     objects: BTreeMap<ObjectKey, Object>,
     foreign: Table,
     foreign_addresses: Vec<HostAddress>,
-    /// Services that an agent made just before it died, or while its ledger could not be written: whose they are cannot
-    /// be told if something changes before the next agent has looked, and then they are left alone.
+    /// Services that an agent made or was to remove just before it died: whose they are cannot be told if something
+    /// changes before the next one has looked, and then they are left alone.
     orphans: BTreeSet<ServiceKey>,
     role: Role,
     now: Instant,
@@ -82,13 +82,17 @@ impl World {
         self.ingest(vec![Change::Upsert(object)]);
     }
 
-    /// The `index`th of our services in the kernel, going round.
+    /// The `index`th of our services in the kernel, going round, for somebody who is about to change it.
     fn ours(&mut self, index: usize) -> Option<(ServiceKey, &mut Service)> {
         let foreign = &self.foreign;
         let mut ours: Vec<_> =
             self.driver.kernel.table.iter_mut().filter(|(key, _)| !foreign.contains_key(key)).collect();
         let count = ours.len();
-        (count > 0).then(|| ours.swap_remove(index % count)).map(|(key, service)| (*key, service))
+        let (key, service) = (count > 0).then(|| ours.swap_remove(index % count))?;
+        if !self.driver.ledger.is_confirmed(key) {
+            self.orphans.insert(*key);
+        }
+        Some((*key, service))
     }
 
     #[allow(clippy::needless_pass_by_value)] // a happening is used up
@@ -178,8 +182,8 @@ impl World {
                     protocol: lvs_crds::Protocol::Tcp,
                     port: FOREIGN_PORTS[port],
                 };
-                // What is confirmed in the ledger is ours, whoever touches it; an intent is a free key still.
-                let free = self.driver.ledger.claim(&key) != Claim::Confirmed;
+                // What is confirmed in the ledger is ours, whoever touches it; before and after it is a free key.
+                let free = !self.driver.ledger.is_confirmed(&key);
                 if !self.driver.kernel.table.contains_key(&key) && free {
                     self.driver.kernel.table.insert(key, foreign_service());
                     self.foreign.insert(key, foreign_service());
@@ -220,6 +224,7 @@ impl World {
             H::CutShort => self.driver.kernel.short_reads = 1,
             H::LedgerReadOnly(read_only) => self.ledger_read_only(read_only),
             H::LinkGone(gone) => self.link_gone(gone),
+            H::NoCarrier(gone) => self.no_carrier(gone),
         }
     }
 
@@ -243,6 +248,11 @@ impl World {
         self.driver.network_changed(NetworkChange::LinksOrAddresses, self.now);
     }
 
+    fn no_carrier(&mut self, gone: bool) {
+        self.driver.kernel.no_carrier = gone.then(|| "eth0".into()).into_iter().collect();
+        self.driver.network_changed(NetworkChange::LinksOrAddresses, self.now);
+    }
+
     fn restart(&mut self) {
         let kernel = std::mem::take(&mut self.driver.kernel);
         // The old driver goes first, and with it the lock on the state directory.
@@ -257,7 +267,7 @@ impl World {
         self.ingest(changes);
         let ledger = &self.driver.ledger;
         self.orphans.extend(ledger.services().filter(|key| {
-            ledger.claim(key) == Claim::Intent
+            ledger.claim(key, None) == Claim::Intent
                 && self.driver.kernel.table.contains_key(key)
                 && !self.foreign.contains_key(key)
         }));
@@ -287,6 +297,7 @@ impl World {
         self.driver.kernel.short_reads = 0;
         self.ledger_read_only(false);
         self.link_gone(false);
+        self.no_carrier(false);
         // Long enough for every answer of a probe to be asked again.
         self.now += Duration::from_secs(60);
         for _ in 0..8 {
@@ -300,7 +311,7 @@ impl World {
     /// Orphans that were left alone are somebody else's by now, or nobody's.
     fn give_up_orphans(&mut self) {
         for key in std::mem::take(&mut self.orphans) {
-            let foreign = self.driver.ledger.claim(&key) != Claim::Confirmed;
+            let foreign = !self.driver.ledger.is_confirmed(&key);
             if let Some(service) = self.driver.kernel.table.get(&key).filter(|_| foreign) {
                 self.foreign.insert(key, service.clone());
             }
@@ -331,7 +342,10 @@ impl World {
             })
             .collect();
         let ledger = &self.driver.ledger;
-        let ours = ledger.services().filter(|key| ledger.claim(key) == Claim::Confirmed);
+        let table = &self.driver.kernel.table;
+        let ours = ledger.services().filter(|key| {
+            matches!(ledger.claim(key, table.get(key)), Claim::Confirmed | Claim::Leaving { unchanged: true })
+        });
         let held: BTreeSet<ServiceKey> = ours.filter(|key| !desired.contains_key(key)).collect();
         for (key, service) in &self.driver.kernel.table {
             if self.foreign.contains_key(key) || held.contains(key) {
@@ -364,6 +378,9 @@ impl World {
             let used = used.any(|key| key.vip() == Some(address.address));
             assert!(used, "{} is bound for somebody", address.address);
         }
+        let held = self.driver.kernel.addresses.iter().filter(|bound| &*bound.link == "eth0");
+        let held: BTreeSet<IpAddr> = held.map(|bound| bound.address).collect();
+        assert_eq!(self.driver.kernel.listening, held, "what is held is listened for");
         for vip in desired.keys().filter_map(ServiceKey::vip) {
             let free = self.role == Role::Active && !self.driver.kernel.strangers.contains_key(&vip);
             assert!(bound.contains(&vip) || !free, "{vip} is bound");

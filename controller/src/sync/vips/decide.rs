@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use lvs_plan::diff::{self, BoundAddress, Need, Place, VipView};
+use lvs_plan::diff::{self, BoundAddress, Need, Place, Probe, VipView};
 use lvs_plan::step::Step;
 use lvs_plan::{Announcing, ServiceKey};
 use serde_json::json;
@@ -62,6 +62,8 @@ impl<K: Kernel> Driver<K> {
                 Err(String::new())
             };
             let link_index = link.as_ref().ok().and_then(|place| self.kernel.link_index(&place.link));
+            let probe = self.vips.probe(*vip, link_index, now);
+            let was_unheard = ours > 0 && self.vips.was_unheard(*vip);
             let decision = diff::vip(
                 *vip,
                 &VipView {
@@ -69,18 +71,14 @@ impl<K: Kernel> Driver<K> {
                     bound: &bound,
                     link,
                     link_is_named: named.is_some(),
-                    probe: self.vips.probe(*vip, link_index, now),
+                    probe,
+                    was_unheard,
                     rival: self.vips.rivals.holder(*vip),
                     role: &self.role,
-                    held: need == Need::Unused && self.vip_held(*vip),
                     ledger_usable: self.ledger.usable(),
                 },
             );
-            if need == Need::Unused
-                && bound.is_empty()
-                && self.ledger.vip_link(*vip).is_some()
-                && !self.vip_held(*vip)
-            {
+            if need == Need::Unused && bound.is_empty() && self.ledger.vip_link(*vip).is_some() {
                 decided.forgotten.push(*vip);
             }
             if decision.steps.iter().any(|step| matches!(step, Step::BindVip { .. })) {
@@ -95,7 +93,7 @@ impl<K: Kernel> Driver<K> {
             match decision.ask_on {
                 Some(link) => {
                     if self.vips.probes.may_ask(*vip, now) {
-                        self.vips.probes.ask(*vip, now);
+                        self.vips.probes.ask(*vip, self.kernel.station(&link), now);
                         let real_servers = self.real_servers(*vip);
                         let questions = questions.entry(link).or_default();
                         questions.vips.push(*vip);
@@ -104,10 +102,15 @@ impl<K: Kernel> Driver<K> {
                 }
                 None => self.vips.probes.forget(*vip),
             }
+            let is_conflict = |state: Option<&Announcing>| matches!(state, Some(Announcing::Conflict { .. }));
+            let in_conflict = is_conflict(decision.announcing.as_ref());
             let before = match decision.announcing {
                 Some(announcing) => self.vips.announcing.insert(*vip, announcing),
                 None => self.vips.announcing.remove(vip),
             };
+            if is_conflict(before.as_ref()) != in_conflict {
+                self.metrics.set_vip_conflict(*vip, in_conflict);
+            }
             let Some(link) = decision.announce_on else {
                 self.vips.release(*vip);
                 continue;
@@ -116,10 +119,13 @@ impl<K: Kernel> Driver<K> {
             if let Some(address) = there
                 && self.vips.held.get(vip) != Some(&address.link_index)
             {
-                if matches!(before, Some(Announcing::Unheard(_))) {
+                if was_unheard && probe == Probe::Free {
                     self.vips.heard_again(*vip, address.link_index, now);
                 } else {
                     self.vips.found(*vip, address.link_index, now);
+                }
+                if was_unheard && let Probe::Taken(holder) = probe {
+                    self.vips.rivals.met(*vip, holder, now);
                 }
             }
         }
@@ -176,7 +182,7 @@ impl<K: Kernel> Driver<K> {
             }
             need = Need::AsItIs;
         }
-        need
+        if need == Need::Unused && self.vip_held(*vip) { Need::AsItIs } else { need }
     }
 
     fn bound(&self, vip: IpAddr) -> Vec<BoundAddress> {

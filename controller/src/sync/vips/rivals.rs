@@ -12,8 +12,6 @@ const GONE_AFTER: Duration = Duration::from_secs(25);
 const ASK_EVERY: Duration = Duration::from_secs(10);
 /// A claim is answered with one announcement at most this often (`DEFEND_INTERVAL` of RFC 5227 section 1.1).
 const DEFEND_EVERY: Duration = Duration::from_secs(10);
-/// When it was not found out by then who a rival is, it never will be.
-const IDENTIFIED_WITHIN: Duration = Duration::from_secs(5);
 /// Rivals of one VIP that are kept apart.
 const RIVALS: usize = 8;
 
@@ -34,12 +32,12 @@ struct Contest {
 struct Rival {
     since: Instant,
     heard: Instant,
-    /// `None` while it is found out who it is.
+    /// `None` while it is not known who it is.
     holder: Option<Holder>,
 }
 
 impl Rivals {
-    /// Another station claimed the VIP. Says whether it should be found out who that is.
+    /// Another station claimed the VIP. Says whether it is still to be found out who that is.
     pub(super) fn sighted(&mut self, vip: IpAddr, mac: [u8; 6], now: Instant) -> bool {
         let contest = self.known.entry(vip).or_insert_with(|| Contest {
             rivals: BTreeMap::new(),
@@ -48,11 +46,7 @@ impl Rivals {
         });
         if let Some(rival) = contest.rivals.get_mut(&mac) {
             rival.heard = now;
-            let again = rival.holder.is_none() && now.duration_since(rival.since) >= IDENTIFIED_WITHIN;
-            if again {
-                rival.since = now;
-            }
-            return again;
+            return rival.holder.is_none();
         }
         let room = contest.rivals.len() < RIVALS;
         if room {
@@ -69,6 +63,18 @@ impl Rivals {
             rival.holder = Some(holder);
         }
         self.holder(vip) != before
+    }
+
+    /// Another station has the VIP, and it is known who that is.
+    pub(super) fn met(&mut self, vip: IpAddr, holder: Holder, now: Instant) {
+        self.sighted(vip, holder.mac, now);
+        self.identified(vip, holder);
+    }
+
+    /// The VIPs that a station claims.
+    pub(super) fn claimed_by(&self, mac: [u8; 6]) -> Vec<IpAddr> {
+        let claimed = self.known.iter().filter(|(_, contest)| contest.rivals.contains_key(&mac));
+        claimed.map(|(vip, _)| *vip).collect()
     }
 
     /// Who is shown: the one that has been there longest, so that several rivals don't make the condition flap.
@@ -159,10 +165,11 @@ mod tests {
         let mut rivals = Rivals::default();
         assert!(rivals.sighted(vip(), MAC, start));
         assert_eq!(rivals.holder(vip()), None);
-        assert!(!rivals.sighted(vip(), MAC, start + seconds(1)), "that is being found out");
-        assert!(rivals.sighted(vip(), MAC, start + seconds(6)), "the answer was lost");
+        assert!(rivals.sighted(vip(), MAC, start + seconds(1)), "still not known");
+        assert_eq!(rivals.claimed_by(MAC), [vip()]);
         assert!(rivals.identified(vip(), holder(MAC)));
         assert_eq!(rivals.holder(vip()), Some(holder(MAC)));
+        assert!(!rivals.sighted(vip(), MAC, start + seconds(2)));
     }
 
     #[test]

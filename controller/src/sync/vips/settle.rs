@@ -82,6 +82,5 @@ impl<K: Kernel> Driver<K> {
         if std::mem::take(&mut self.vips.listen_due) {
             self.kernel.listen(&self.vips.held);
         }
-        self.metrics.set_vip_conflicts(self.vips.in_conflict());
     }
 }

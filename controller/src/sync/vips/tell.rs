@@ -1,10 +1,13 @@
 //! Between the driver and the neighbours: announcing what is held, and hearing that others claim it.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Instant;
 
+use lvs_net::announce::Announced;
 use lvs_plan::diff::Holder;
 
+use super::identities::Identity;
 use crate::kernel::Kernel;
 use crate::sync::Driver;
 
@@ -26,18 +29,39 @@ impl<K: Kernel> Driver<K> {
     pub fn claimed(&mut self, vip: IpAddr, mac: [u8; 6], now: Instant) {
         let Some(claimed) = self.vips.is_held(vip) else { return };
         if self.vips.rivals.sighted(vip, mac, now) {
-            let real_servers = self.real_servers(vip);
-            self.kernel.identify(claimed, mac, &real_servers);
+            match self.vips.identities.of(claimed.link, mac, now) {
+                Identity::Known(holder) => self.is_claimed_by(vip, holder),
+                Identity::Asked => {}
+                Identity::Ask => self.kernel.identify(claimed.link, mac, &self.suspects(claimed)),
+            }
         }
         if self.vips.rivals.may_defend(vip, now) {
             self.kernel.announce(&[claimed]);
         }
     }
 
-    /// Takes in who claims a VIP.
-    pub fn identified(&mut self, vip: IpAddr, holder: Holder) {
+    /// Takes in who it is that claims VIPs on the link with this index: all that it has claimed until now.
+    pub fn identified(&mut self, link: u32, holder: Holder, now: Instant) {
+        self.vips.identities.answered(link, holder, now);
+        for vip in self.vips.rivals.claimed_by(holder.mac) {
+            if self.vips.is_held(vip).is_some_and(|held| held.link == link) {
+                self.is_claimed_by(vip, holder);
+            }
+        }
+    }
+
+    fn is_claimed_by(&mut self, vip: IpAddr, holder: Holder) {
         if self.vips.rivals.identified(vip, holder) {
             self.vips.also_due([vip]);
         }
+    }
+
+    /// Who may claim VIPs on a link: the real servers of the claimed one first, because a question has room for so
+    /// many only, then those of all that are held there, because one answer counts for all.
+    fn suspects(&self, claimed: Announced) -> Vec<IpAddr> {
+        let others = self.vips.held.iter().filter(|(_, link)| **link == claimed.link).map(|(vip, _)| *vip);
+        let mut seen = BTreeSet::new();
+        let all = std::iter::once(claimed.vip).chain(others).flat_map(|vip| self.real_servers(vip));
+        all.filter(|real_server| seen.insert(*real_server)).collect()
     }
 }

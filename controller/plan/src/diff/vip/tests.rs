@@ -11,9 +11,9 @@ fn vip_view<'a>(bound: &'a [BoundAddress], role: &'a Role, probe: Probe) -> VipV
         link: at("eth0"),
         link_is_named: false,
         probe,
+        was_unheard: false,
         rival: None,
         role,
-        held: false,
         ledger_usable: true,
     }
 }
@@ -88,12 +88,11 @@ fn a_blocked_director_binds_nothing_and_lets_go_of_what_it_bound() {
 }
 
 #[test]
-fn an_unwanted_vip_goes_unless_it_is_held_or_the_ledger_is_unusable() {
+fn an_unwanted_vip_goes_unless_the_ledger_is_unusable() {
     let web = address(WEB);
     let bound = [on("eth0", true)];
     let unwanted = VipView { need: Need::Unused, ..vip_view(&bound, &Role::Active, Probe::Unknown) };
     assert_eq!(vip(web, &unwanted).steps, [Step::UnbindVip { vip: web, link: "eth0".into() }]);
-    assert!(vip(web, &VipView { held: true, ..unwanted.clone() }).steps.is_empty());
     assert!(vip(web, &VipView { ledger_usable: false, ..unwanted }).steps.is_empty());
 }
 
@@ -160,6 +159,45 @@ fn on_a_link_that_nobody_hears_a_vip_stays_bound_and_is_not_called_announced() {
     let not_bound = vip(address(WEB), &view);
     assert!(not_bound.steps.is_empty() && not_bound.ask_on.is_none(), "silence there proves nothing");
     assert!(matches!(not_bound.announcing, Some(Announcing::Unheard(_))));
+}
+
+#[test]
+fn on_a_link_that_is_heard_again_a_vip_is_announced_only_when_nobody_took_it_meanwhile() {
+    let bound = [on("eth0", true)];
+    let back = |probe| {
+        let view = VipView { was_unheard: true, ..vip_view(&bound, &Role::Active, probe) };
+        let decision = vip(address(WEB), &view);
+        assert!(decision.steps.is_empty(), "it stays bound: {decision:?}");
+        decision
+    };
+    for probe in [Probe::Unknown, Probe::Contended { mac: MAC }] {
+        let asks = back(probe);
+        assert!(asks.ask_on.as_deref() == Some("eth0") && asks.announce_on.is_none());
+        assert!(matches!(asks.announcing, Some(Announcing::Pending(_))));
+    }
+    let holder = Holder { mac: MAC, real_server: None };
+    for (probe, announcing) in [
+        (Probe::Free, Announcing::Announced(String::new())),
+        (Probe::Taken(holder), Announcing::Conflict { holder, bound: true }),
+    ] {
+        let answered = back(probe);
+        assert!(answered.ask_on.is_none() && answered.announce_on.as_deref() == Some("eth0"));
+        assert_eq!(answered.announcing, Some(announcing));
+    }
+}
+
+#[test]
+fn a_vip_asks_on_the_link_that_holds_it_before_it_moves_to_the_named_one() {
+    let bound = [on("eth0", true)];
+    let view = VipView {
+        link: at("eth1"),
+        link_is_named: true,
+        was_unheard: true,
+        ..vip_view(&bound, &Role::Active, Probe::Unknown)
+    };
+    assert_eq!(vip(address(WEB), &view).ask_on.as_deref(), Some("eth0"));
+    let free = vip(address(WEB), &VipView { probe: Probe::Free, ..view });
+    assert!(free.steps.is_empty(), "the answer is about eth0: {free:?}");
 }
 
 #[test]
