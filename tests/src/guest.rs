@@ -13,6 +13,7 @@ mod offer;
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
@@ -138,10 +139,20 @@ impl Guest {
             progress::step(format!("starting {} with kernel {} ({how})", options.name, image.release()));
         let arguments = machine.guest_arguments(&folder.join("share"), &options.nic);
         let pulse = Pulse::start(&share)?;
-        let qemu = Mutex::new(Daemon::start("qemu", folder, &machine::program()?, &arguments)?);
-        let guest = Self { folder: folder.to_owned(), share, life: Life::Ours { qemu, _pulse: pulse } };
+        let program = machine::program()?;
+        let start = || Daemon::start("qemu", folder, &program, &arguments);
+        let life = Life::Ours { qemu: Mutex::new(start()?), _pulse: pulse };
+        let guest = Self { folder: folder.to_owned(), share, life };
+        let mut again = true;
         let end = Instant::now() + BOOT_LIMIT;
         while !guest.share.has("ready") {
+            if again && let Some(signal) = guest.killed_by() {
+                again = false;
+                progress::line(&format!(
+                    "QEMU was ended by signal {signal} while the guest booted; once more"
+                ));
+                guest.replace_qemu(start()?);
+            }
             guest.check_alive()?;
             if Instant::now() > end {
                 bail!("the guest is not up after {} s\n{}", BOOT_LIMIT.as_secs(), guest.last_words());
@@ -215,6 +226,19 @@ impl Guest {
     pub(crate) fn ask_to_stop(&self) {
         // A guest without its share is about to end anyway.
         let _ = self.share.touch("stop");
+    }
+
+    /// The signal that ended its QEMU. An emulator may crash in a boot (SIGSEGV, seen once in some hundred): nothing has
+    /// been done in the guest yet, so it says nothing of what is tested.
+    fn killed_by(&self) -> Option<i32> {
+        let Life::Ours { qemu, .. } = &self.life else { return None };
+        qemu.lock().unwrap_or_else(std::sync::PoisonError::into_inner).ended()?.signal()
+    }
+
+    fn replace_qemu(&self, daemon: Daemon) {
+        if let Life::Ours { qemu, .. } = &self.life {
+            *qemu.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = daemon;
+        }
     }
 
     /// An error with its last words if it has ended.
