@@ -16,9 +16,9 @@ use std::os::unix::fs::symlink;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -146,12 +146,17 @@ impl Guest {
         let mut again = true;
         let end = Instant::now() + BOOT_LIMIT;
         while !guest.share.has("ready") {
-            if again && let Some(signal) = guest.killed_by() {
+            // An emulator may crash in a boot (SIGSEGV, seen once in some hundred). Nothing has been done in the guest yet,
+            // so that says nothing of what is tested.
+            if again
+                && let Some(mut qemu) = guest.qemu()
+                && let Some(signal) = qemu.ended().and_then(|status| status.signal())
+            {
                 again = false;
                 progress::line(&format!(
                     "QEMU was ended by signal {signal} while the guest booted; once more"
                 ));
-                guest.replace_qemu(start()?);
+                *qemu = start()?;
             }
             guest.check_alive()?;
             if Instant::now() > end {
@@ -228,30 +233,21 @@ impl Guest {
         let _ = self.share.touch("stop");
     }
 
-    /// The signal that ended its QEMU. An emulator may crash in a boot (SIGSEGV, seen once in some hundred): nothing has
-    /// been done in the guest yet, so it says nothing of what is tested.
-    fn killed_by(&self) -> Option<i32> {
-        let Life::Ours { qemu, .. } = &self.life else { return None };
-        qemu.lock().unwrap_or_else(std::sync::PoisonError::into_inner).ended()?.signal()
-    }
-
-    fn replace_qemu(&self, daemon: Daemon) {
-        if let Life::Ours { qemu, .. } = &self.life {
-            *qemu.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = daemon;
+    /// Its QEMU, if it ends with this process.
+    fn qemu(&self) -> Option<MutexGuard<'_, Daemon>> {
+        match &self.life {
+            Life::Ours { qemu, .. } => Some(qemu.lock().unwrap_or_else(PoisonError::into_inner)),
+            Life::Anothers => None,
         }
     }
 
     /// An error with its last words if it has ended.
     pub fn check_alive(&self) -> Result<()> {
-        let status = match &self.life {
-            Life::Ours { qemu, .. } => {
-                let ended = qemu.lock().unwrap_or_else(std::sync::PoisonError::into_inner).ended();
-                ended.map(|status| status.to_string())
-            }
-            Life::Anothers => {
-                let age = age(&self.share.path("alive"));
-                age.is_none_or(|age| age > SILENCE).then(|| "not heard of".to_owned())
-            }
+        let status = if let Some(mut qemu) = self.qemu() {
+            qemu.ended().map(|status| status.to_string())
+        } else {
+            let age = age(&self.share.path("alive"));
+            age.is_none_or(|age| age > SILENCE).then(|| "not heard of".to_owned())
         };
         match status {
             None => Ok(()),
