@@ -125,5 +125,5 @@ impl Bench {
 /// Steps, and those that failed.
 fn count(report: &PassReport) -> (usize, usize) {
     let failed = report.applied.results().filter(|(_, result)| result.is_err()).count();
-    (report.applied.len(), failed)
+    (report.applied.taken(), failed)
 }

@@ -44,8 +44,7 @@ pub fn run(node: &Node) -> Result<ExitCode> {
         ledger.record_leaving(key, there);
     }
     ledger.save()?;
-    let results = kernel.apply(&plan);
-    let applied = plan.applied(results);
+    let applied = plan.carry_out(|steps| kernel.apply(steps));
     let mut failed = 0;
     for (step, result) in applied.results() {
         match result {
@@ -73,7 +72,7 @@ pub fn run(node: &Node) -> Result<ExitCode> {
     }
     ledger.save()?;
     if failed > 0 {
-        bail!("{failed} of {} steps failed; run it again when the cause is gone", applied.len());
+        bail!("{failed} of {} steps failed; run it again when the cause is gone", applied.taken());
     }
     if applied.is_empty() {
         eprintln!("nothing to do: nothing in the kernel is ours");

@@ -1,12 +1,13 @@
 //! The driver's thread: waits for triggers, lets them pile up for a moment, and makes a pass.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use lvs_plan::diff::{Holder, Probe, Role};
+use lvs_plan::diff::Role;
 
-use crate::kernel::Kernel;
+use crate::kernel::{Answer, Kernel};
 use crate::source::Update;
 use crate::sync::{Driver, NetworkChange, Scope};
 
@@ -23,11 +24,11 @@ pub enum Trigger {
     /// An address, a link or a route changed.
     Network(NetworkChange),
     /// The network answered who holds some VIPs.
-    Probed(Vec<(IpAddr, Probe)>),
+    Probed(Vec<Answer>),
     /// Another station claimed a VIP that this Director holds.
     Claimed(IpAddr, [u8; 6]),
-    /// It was found out who claims VIPs that this Director holds on the link with this index.
-    Identified(u32, Holder),
+    /// The question with this number for the MAC addresses of real servers was answered.
+    Identified(u64, BTreeMap<[u8; 6], IpAddr>),
     /// It was decided whether this Director may hold VIPs.
     Role(Role),
     /// End the thread; rules and VIPs stay.
@@ -89,7 +90,7 @@ fn take_in<K: Kernel>(driver: &mut Driver<K>, trigger: Trigger) -> bool {
         Trigger::Network(change) => driver.network_changed(change, Instant::now()),
         Trigger::Probed(answers) => driver.probed(answers, Instant::now()),
         Trigger::Claimed(vip, mac) => driver.claimed(vip, mac, Instant::now()),
-        Trigger::Identified(link, holder) => driver.identified(link, holder, Instant::now()),
+        Trigger::Identified(question, macs) => driver.identified(question, macs, Instant::now()),
         Trigger::Role(role) => driver.set_role(role),
         Trigger::Stop => return false,
     }

@@ -12,7 +12,8 @@ use std::sync::Arc;
 
 use lvs_net::announce::Announced;
 use lvs_net::preflight::Finding;
-use lvs_plan::step::{Plan, StepError};
+use lvs_plan::diff::Probe;
+use lvs_plan::step::{Step, StepError};
 use lvs_plan::{Service, ServiceKey};
 
 use crate::ledger::Ledger;
@@ -50,6 +51,21 @@ pub struct HostAddress {
     pub tagged: bool,
 }
 
+/// Real servers that one question asks for their MAC addresses, at most: more would let every ARP packet of
+/// the link through to whoever asks (see `lvs_net::filter`).
+pub const REAL_SERVERS_ASKED: usize = 256;
+
+/// What the network answered about a VIP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The number of the question.
+    pub question: u64,
+    /// The VIP.
+    pub vip: IpAddr,
+    /// The answer.
+    pub probe: Probe,
+}
+
 /// Whether an address of this host is a VIP that we bound. Only where the kernel cannot carry our mark does the
 /// ledger decide: where it can, an address without the mark is somebody else's, whatever was written down.
 pub fn is_ours(bound: &HostAddress, ledger: &Ledger, kernel_marks_addresses: bool) -> bool {
@@ -83,7 +99,7 @@ pub trait Kernel {
     fn marks_addresses(&self) -> bool;
 
     /// Takes every step, in order, whatever becomes of the others.
-    fn apply(&mut self, plan: &Plan) -> Vec<Result<(), StepError>>;
+    fn apply(&mut self, steps: &[Step]) -> Vec<Result<(), StepError>>;
 
     /// Routes are not as they were: links are chosen by fresh ones from now on.
     fn routes_changed(&mut self);
@@ -112,15 +128,17 @@ pub trait Kernel {
     /// The Ethernet address of a link, which tells this host from others on its segment; zero if it has none.
     fn station(&self, link: &str) -> [u8; 6];
 
-    /// Starts to ask on a link who holds these VIPs. The answer comes as a trigger. These are the real servers that
-    /// a holder may turn out to be.
-    fn start_probe(&mut self, link: &str, vips: &[IpAddr], real_servers: &[IpAddr]);
+    /// Starts to ask on a link who holds these VIPs. The answers come as a trigger, with the number of this
+    /// question. These are the real servers that a holder may turn out to be; the first
+    /// [`REAL_SERVERS_ASKED`] are asked.
+    fn start_probe(&mut self, question: u64, link: &str, vips: &[IpAddr], real_servers: &[IpAddr]);
 
-    /// Starts to find out whether the station that claims VIPs of ours on the link with this index is one of these
-    /// real servers. The answer comes as a trigger; there is a limit on how many are asked, the first ones.
-    fn identify(&mut self, link: u32, mac: [u8; 6], real_servers: &[IpAddr]);
+    /// Starts to find out the MAC addresses of these real servers on the link with this index, of the first
+    /// [`REAL_SERVERS_ASKED`]. The answer comes as a trigger, with the number of this question.
+    fn identify(&mut self, question: u64, link: u32, real_servers: &[IpAddr]);
 
-    /// These VIPs are held, with the index of their link: from now on claims of them by others come as triggers.
+    /// These VIPs are bound here, with the index of their link: from now on claims of them by others come as
+    /// triggers.
     fn listen(&mut self, held: &BTreeMap<IpAddr, u32>);
 
     /// Asks once who else holds these VIPs of ours. An answer comes as a claim.

@@ -240,8 +240,17 @@ impl Ledger {
         self.previous
     }
 
-    /// The service is about to be made by us, or is adopted, for this origin.
+    /// The service is not in the kernel and is about to be made by us, for this origin. If it was ours it is so no
+    /// more: somebody removed it, and may make another before we do.
     pub fn record_intent(&mut self, key: ServiceKey, origin: Origin) {
+        let entry = Entry { origin, state: State::Intent };
+        if self.entry(&key) != Some(&entry) {
+            self.change(Record::intent(key, entry.origin));
+        }
+    }
+
+    /// The service is in the kernel and stands there for this origin. If it was not ours, it may be from now on.
+    pub fn record_origin(&mut self, key: ServiceKey, origin: Origin) {
         match self.entry(&key) {
             Some(Entry { origin: known, state: State::Intent | State::Confirmed }) if *known == origin => {}
             Some(Entry { state: State::Confirmed, .. }) => {
@@ -259,9 +268,9 @@ impl Ledger {
         }
     }
 
-    /// The kernel has the service.
+    /// The kernel has the service that we intended.
     pub fn confirm(&mut self, key: &ServiceKey) {
-        if self.entry(key).is_some() && !self.is_confirmed(key) {
+        if self.entry(key).is_some_and(|entry| entry.state == State::Intent) {
             self.change(Record::confirm(*key));
         }
     }

@@ -5,9 +5,9 @@
 //! (source)           (kernel)    (pure)      (disk)              (kernel)             (board)
 //! ```
 //!
-//! A pass handles the services that changed, those that a glance at the table shows to have changed, and every one of
-//! them at start and after a read that was cut short. A pass with nothing to do writes nothing. Apply never stops at the first failure: each step
-//! has its own result, and status is made from the results.
+//! A pass handles the services that changed, those that a glance at the table shows to have changed, and every
+//! one of them at start and after a read that was cut short. A pass with nothing to do writes nothing. Apply never
+//! stops at the first failure: each step has its own result, and status is made from the results.
 
 mod decide;
 mod observe;
@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use lvs_plan::diff::{Probe, Role};
+use lvs_plan::diff::Role;
 use lvs_plan::inventory::Dirty;
 use lvs_plan::outcome::ServiceOutcome;
 use lvs_plan::step::{Applied, Plan};
@@ -32,7 +32,7 @@ use tracing::info;
 
 use crate::board::Board;
 use crate::crash_point::crash_point;
-use crate::kernel::{Kernel, KernelError};
+use crate::kernel::{Answer, Kernel, KernelError};
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::source::{SourceState, Update};
@@ -151,7 +151,7 @@ impl<K: Kernel> Driver<K> {
     }
 
     /// Takes in what the network answered about VIPs.
-    pub fn probed(&mut self, answers: Vec<(IpAddr, Probe)>, now: Instant) {
+    pub fn probed(&mut self, answers: Vec<Answer>, now: Instant) {
         self.vips.probed(answers, now);
     }
 
@@ -188,7 +188,7 @@ impl<K: Kernel> Driver<K> {
 
     /// How long the drift check rests after a look at the table.
     pub fn check_pause(&self) -> Duration {
-        rolling::pause(self.outcomes.len())
+        self.rolling.pause(self.outcomes.len())
     }
 
     /// One pass.
@@ -239,6 +239,7 @@ impl<K: Kernel> Driver<K> {
             drifted,
             vips,
             off_segment,
+            made: _,
             claims: _,
             forgotten: _,
             abandoned: _,
@@ -246,9 +247,8 @@ impl<K: Kernel> Driver<K> {
         self.rolling.end(&keys, &touched);
         log_steps(&plan);
         crash_point!(IntentsSaved);
-        let results = self.kernel.apply(&plan);
+        let applied = plan.carry_out(|steps| self.kernel.apply(steps));
         crash_point!(Applied);
-        let applied = plan.applied(results);
         self.settle(&touched, &applied, &off_segment, now);
         self.settle_vips(&applied, &vips.looked_at, now);
         crash_point!(Unconfirmed);
@@ -256,7 +256,7 @@ impl<K: Kernel> Driver<K> {
         let _ = self.save_ledger();
         crash_point!(Unpublished);
         self.report(&touched, &applied, &drifted, &vips);
-        self.metrics.pass_finished(applied.len() as u64, now.elapsed());
+        self.metrics.pass_finished(applied.taken() as u64, now.elapsed());
         self.passed = self.passed || self.missing_at_start().is_none();
         self.publish_state();
         PassReport { applied, adopted: adopted.len(), failed: None }

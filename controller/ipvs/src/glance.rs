@@ -2,9 +2,9 @@
 
 use std::{
     collections::HashMap,
-    fs,
-    hash::{DefaultHasher, Hasher as _},
-    io,
+    fs::File,
+    hash::{DefaultHasher, Hash, Hasher as _},
+    io::{self, BufRead, BufReader},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
@@ -13,70 +13,75 @@ use crate::{Family, Protocol, ServiceKey};
 /// The kernel's text, of the network namespace of the thread that reads it.
 const TABLE: &str = "/proc/thread-self/net/ip_vs";
 
-/// What the kernel's text said of each service at one moment, as a fingerprint.
+/// After the arrow, the address, the method and the weight of a destination follow two counters.
+const LASTING_WORDS: usize = 4;
+
+/// What the kernel's text says of each service at this moment, as a fingerprint. `key` turns the key of a service
+/// into that of the map, or leaves the service out. Needs no privilege.
 ///
 /// Two fingerprints of a service that differ mean that somebody changed it: its scheduler, its persistence, or the
 /// address, forwarding method, weight or order of its destinations. Traffic changes nothing. Two that are equal do
 /// not prove that nothing changed, because the text leaves out thresholds, the flags of `sh` and `mh`, the
 /// persistence engine, and for IPv6 one-packet scheduling (`ip_vs_ctl.c`, `ip_vs_info_seq_show`).
 ///
-/// Like a dump, the text is not a snapshot while others add and delete services.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Glance {
-    services: HashMap<ServiceKey, u64>,
+/// The text does not tell the family of a firewall mark: what it says of a mark stands under both. Like a dump, it is
+/// not a snapshot while others add and delete services.
+///
+/// # Errors
+/// What reading the file said; `NotFound` if `ip_vs` is not loaded.
+pub fn glance<K: Eq + Hash>(key: impl Fn(ServiceKey) -> Option<K>) -> io::Result<HashMap<K, u64>> {
+    parse(BufReader::new(File::open(TABLE)?), key)
 }
 
-impl Glance {
-    /// Reads the text. Needs no privilege.
-    ///
-    /// # Errors
-    /// What reading the file said; `NotFound` if `ip_vs` is not loaded.
-    pub fn take() -> io::Result<Self> {
-        fs::read_to_string(TABLE).map(|text| Self::parse(&text))
-    }
-
-    /// Each service with its fingerprint. The text does not tell the family of a firewall mark: what it says of a
-    /// mark stands under both.
-    pub fn services(&self) -> impl Iterator<Item = (&ServiceKey, u64)> {
-        self.services.iter().map(|(key, fingerprint)| (key, *fingerprint))
-    }
-
-    /// What cannot be understood is left out, so that nobody takes it for unchanged.
-    fn parse(text: &str) -> Self {
-        let mut glance = Self::default();
-        let mut service: Option<([Option<ServiceKey>; 2], DefaultHasher)> = None;
-        for line in text.lines() {
-            if line.starts_with(' ') {
-                let Some((_, hasher)) = &mut service else { continue };
-                // After the arrow, the address, the method and the weight follow two counters.
-                for word in line.split_ascii_whitespace().take(4) {
-                    hasher.write(word.as_bytes());
-                    hasher.write_u8(b' ');
-                }
-            } else {
-                glance.add(service.take());
-                service = keys(line).map(|keys| {
-                    let mut hasher = DefaultHasher::new();
-                    hasher.write(line.as_bytes());
-                    (keys, hasher)
-                });
-            }
-        }
-        glance.add(service);
-        glance
-    }
-
-    fn add(&mut self, service: Option<([Option<ServiceKey>; 2], DefaultHasher)>) {
+/// What cannot be understood is left out, so that nobody takes it for unchanged.
+fn parse<K: Eq + Hash>(
+    mut text: impl BufRead,
+    key: impl Fn(ServiceKey) -> Option<K>,
+) -> io::Result<HashMap<K, u64>> {
+    let mut services = HashMap::new();
+    let mut add = |service: Option<(Keys, DefaultHasher)>| {
         let Some((keys, hasher)) = service else { return };
-        for key in keys.into_iter().flatten() {
-            let fingerprint = self.services.entry(key).or_default();
+        for key in keys.into_iter().flatten().filter_map(&key) {
+            let fingerprint: &mut u64 = services.entry(key).or_default();
             *fingerprint = fingerprint.wrapping_add(hasher.finish());
         }
+    };
+    let mut service: Option<(Keys, DefaultHasher)> = None;
+    let mut line = Vec::new();
+    while text.read_until(b'\n', &mut line)? > 0 {
+        if line.starts_with(b" ") {
+            if let Some((_, hasher)) = &mut service {
+                hasher.write(lasting(&line));
+            }
+        } else {
+            add(service.take());
+            service = str::from_utf8(&line).ok().and_then(keys).map(|keys| {
+                let mut hasher = DefaultHasher::new();
+                hasher.write(&line);
+                (keys, hasher)
+            });
+        }
+        line.clear();
     }
+    add(service);
+    Ok(services)
 }
 
+/// A destination's line without its counters.
+fn lasting(line: &[u8]) -> &[u8] {
+    let mut words = 0;
+    let ends = line.windows(2).position(|pair| {
+        words += usize::from(pair[0] != b' ' && pair[1] == b' ');
+        words == LASTING_WORDS
+    });
+    ends.map_or(line, |end| &line[..=end])
+}
+
+/// One service, or a firewall mark of either family.
+type Keys = [Option<ServiceKey>; 2];
+
 /// The services that a line may be about; `None` for the headings.
-fn keys(line: &str) -> Option<[Option<ServiceKey>; 2]> {
+fn keys(line: &str) -> Option<Keys> {
     let mut words = line.split_ascii_whitespace();
     let protocol = match words.next()? {
         "TCP" => Protocol::Tcp,
@@ -112,7 +117,7 @@ mod tests {
                        -> [2001:0db8:0000:0000:0000:0000:0000:0012]:0035      Route   1      0          0         \n";
 
     fn glance(services: &[&str]) -> HashMap<ServiceKey, u64> {
-        Glance::parse(&(HEAD.to_owned() + &services.concat())).services
+        parse((HEAD.to_owned() + &services.concat()).as_bytes(), Some).unwrap()
     }
 
     fn web() -> ServiceKey {
@@ -175,8 +180,16 @@ mod tests {
     }
 
     #[test]
+    fn only_what_is_asked_for_is_kept() {
+        let six = |key: ServiceKey| (key != web()).then_some("six");
+        let text = HEAD.to_owned() + WEB + SIX;
+        let kept: Vec<&str> = parse(text.as_bytes(), six).unwrap().into_keys().collect();
+        assert_eq!(kept, ["six"]);
+    }
+
+    #[test]
     fn what_is_no_service_is_left_out() {
         assert!(glance(&["IP_250  AC10150A:0050 wlc \n", "TCP  nonsense wlc \n", "TCP\n"]).is_empty());
-        assert!(Glance::parse("").services.is_empty());
+        assert!(parse(&b""[..], Some).unwrap().is_empty());
     }
 }

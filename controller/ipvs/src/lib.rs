@@ -30,8 +30,8 @@
 //! - A batch is carried out command by command; a refusal stops nothing and undoes nothing.
 //! - [`CommandError::Unknown`] and [`Error::CutShort`] mean that the kernel's answer was lost, not that nothing
 //!   was done. Read again.
-//! - IPVS has no events: look, cheaply by a [`Glance`]. It has no owners either. What this process did not add belongs to somebody else, which is why there
-//!   is no command that flushes the table.
+//! - IPVS has no events: look, cheaply by a [`glance`]. It has no owners either: what this process did not add
+//!   belongs to somebody else, which is why there is no command that flushes the table.
 //! - For about three minutes after its deletion a destination slows down every addition
 //!   (`ip_vs_ctl.c`, `dest_trash`). Change settings in place, or set the weight to 0, rather than delete and add.
 
@@ -56,7 +56,7 @@ pub use destination::{
     TunnelKind,
 };
 pub use error::Error;
-pub use glance::Glance;
+pub use glance::glance;
 pub use service::{
     Family, Netmask, Persistence, Protocol, SchedulerFlags, Service, ServiceEntry, ServiceKey,
     ServiceSettings,

@@ -10,7 +10,7 @@ use crate::service::{DestinationKey, Service, ServiceKey};
 use crate::step::Step;
 
 pub use vip::{
-    BoundAddress, Holder, Need, Place, Probe, Role, VipDecision, VipView, mac_text, vip, vip_prefix,
+    Asked, BoundAddress, Holder, Need, Place, Probe, Role, VipDecision, VipView, mac_text, vip, vip_prefix,
 };
 
 /// What the ledger says of a service.

@@ -126,7 +126,7 @@ pub fn of_failed_services(applied: &Applied) -> BTreeMap<ServiceKey, ServiceOutc
 fn failure(step: &Step, error: &StepError) -> Programming {
     let words = format!("{step}: {error}");
     match (step, error) {
-        (_, StepError::Unknown(_)) => Programming::Pending(words),
+        (_, StepError::Unknown(_) | StepError::NotTaken) => Programming::Pending(words),
         // `ip_vs_scheduler_get` or `ip_vs_pe_getbyname` found neither the name nor a module of it.
         (
             Step::NewService { settings, .. } | Step::SetService { settings, .. },
@@ -207,7 +207,7 @@ mod tests {
 
     fn programming(step: Step, errno: i32) -> Programming {
         let error = StepError::Kernel { errno, text: format!("errno {errno}") };
-        let mut failed = of_failed_services(&Plan::new(vec![step]).applied(vec![Err(error)]));
+        let mut failed = of_failed_services(&Plan::new(vec![step]).carry_out(|_| vec![Err(error.clone())]));
         failed.remove(&key()).expect("a step of it failed").programming
     }
 

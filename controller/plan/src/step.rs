@@ -1,10 +1,14 @@
 //! Steps and plans: what is to be done to the kernel, as values that can be printed, counted and compared.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::service::{DestinationKey, DestinationSettings, Forwarding, Service, ServiceKey, ServiceSettings};
+
+/// The phase of what adds and changes services: the first.
+const SERVICE_PHASE: u8 = 0;
 
 /// One change to the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,7 +79,7 @@ impl Step {
     /// left waiting.
     fn phase(&self) -> u8 {
         match self {
-            Self::NewService { .. } | Self::SetService { .. } => 0,
+            Self::NewService { .. } | Self::SetService { .. } => SERVICE_PHASE,
             Self::NewDestination { .. } => 1,
             Self::BindVip { .. } => 2,
             Self::SetDestination { settings, .. } if settings.weight > 0 => 3,
@@ -223,13 +227,37 @@ impl Plan {
         self.steps.is_empty()
     }
 
-    /// Binds the plan to what came of each step. This is the only way to an [`Applied`].
+    /// Carries the plan out by `take`, which takes all the steps that it is given, in order, and says what came of
+    /// each. This is the only way to an [`Applied`].
+    ///
+    /// A service that could not be added may have been added by somebody else meanwhile. So `take` is called twice:
+    /// for what adds and changes services, and then for the rest, without what was meant for a service that was not
+    /// added.
     ///
     /// # Panics
-    /// If there is not exactly one result for each step.
-    pub fn applied(self, results: Vec<Result<(), StepError>>) -> Applied {
-        assert_eq!(self.steps.len(), results.len(), "every step has its own result");
-        Applied { results: self.steps.into_iter().zip(results).collect() }
+    /// If `take` does not give exactly one result for each step.
+    pub fn carry_out(self, mut take: impl FnMut(&[Step]) -> Vec<Result<(), StepError>>) -> Applied {
+        let mut rest = self.steps;
+        let services = rest.partition_point(|step| step.phase() == SERVICE_PHASE);
+        let mut applied = Applied::default();
+        let mut not_added = BTreeSet::new();
+        if services > 0 {
+            let first: Vec<Step> = rest.drain(..services).collect();
+            let results = take(&first);
+            applied.extend(first, results);
+            not_added.extend(applied.results().filter_map(|(step, result)| match step {
+                Step::NewService { key, .. } if result.is_err() => Some(*key),
+                _ => None,
+            }));
+        }
+        let is_left_out = |step: &Step| step.service().is_some_and(|key| not_added.contains(key));
+        let (left_out, rest): (Vec<Step>, Vec<Step>) = rest.into_iter().partition(is_left_out);
+        applied.results.extend(left_out.into_iter().map(|step| (step, Err(StepError::NotTaken))));
+        if !rest.is_empty() {
+            let results = take(&rest);
+            applied.extend(rest, results);
+        }
+        applied
     }
 }
 
@@ -253,6 +281,9 @@ pub enum StepError {
     /// It is not known whether the kernel did it; the next pass reads it again.
     #[error("the answer was lost ({0}); reading the table again")]
     Unknown(String),
+    /// It was left out, because its service could not be added.
+    #[error("not tried: its service could not be added")]
+    NotTaken,
 }
 
 /// A plan that was carried out, with what came of each step. Status is made from nothing else.
@@ -267,24 +298,86 @@ impl Applied {
         self.results.iter().map(|(step, result)| (step, result.as_ref().copied()))
     }
 
-    /// How many steps there were, failed ones too.
-    pub fn len(&self) -> usize {
-        self.results.len()
+    /// How many steps were taken, failed ones too.
+    pub fn taken(&self) -> usize {
+        self.results.iter().filter(|(_, result)| *result != Err(StepError::NotTaken)).count()
     }
 
-    /// Whether there were none.
+    /// Whether there were no steps.
     pub fn is_empty(&self) -> bool {
         self.results.is_empty()
+    }
+
+    fn extend(&mut self, steps: Vec<Step>, results: Vec<Result<(), StepError>>) {
+        assert_eq!(steps.len(), results.len(), "every step has its own result");
+        self.results.extend(steps.into_iter().zip(results));
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
-    use crate::fixtures::{address, settings};
+    use crate::fixtures::{address, settings, tcp};
     use crate::service::PersistenceSettings;
+
+    /// A plan that adds the services at these ports, with one destination each, and then binds the VIP.
+    fn plan(ports: &[u16]) -> Plan {
+        let bind = Step::BindVip { vip: address("172.16.21.10"), link: "eth0".into() };
+        let service = |port: &u16| {
+            let key = tcp("172.16.21.10", *port);
+            let destination = DestinationKey { address: address("192.168.40.12"), port: *port };
+            let direct = DestinationSettings {
+                weight: 1,
+                forwarding: Forwarding::Direct,
+                upper_threshold: 0,
+                lower_threshold: 0,
+            };
+            [
+                Step::NewService { key, settings: settings("wrr") },
+                Step::NewDestination { key, destination, settings: direct },
+            ]
+        };
+        Plan::new(std::iter::once(bind).chain(ports.iter().flat_map(service)).collect())
+    }
+
+    #[test]
+    fn nothing_is_done_to_a_service_that_could_not_be_added() {
+        let exists = || StepError::Kernel { errno: 17, text: "File exists".to_owned() };
+        for error in [exists(), StepError::Unknown("cut off".to_owned())] {
+            let outrun = tcp("172.16.21.10", 81);
+            let mut taken = Vec::new();
+            let applied = plan(&[80, 81, 82]).carry_out(|steps| {
+                taken.extend_from_slice(steps);
+                let result = |step: &Step| match step {
+                    Step::NewService { key, .. } if *key == outrun => Err(error.clone()),
+                    _ => Ok(()),
+                };
+                steps.iter().map(result).collect()
+            });
+            let about_it: Vec<_> = taken.iter().filter(|step| step.service() == Some(&outrun)).collect();
+            assert!(matches!(about_it[..], [Step::NewService { .. }]), "{about_it:?}");
+            assert_eq!((taken.len(), applied.taken(), applied.results().count()), (6, 6, 7));
+            let left_out = applied.results().find(|(_, result)| *result == Err(&StepError::NotTaken));
+            assert_eq!(left_out.expect("its destination").0.service(), Some(&outrun));
+        }
+    }
+
+    #[test]
+    fn a_plan_is_carried_out_in_order_and_in_no_more_parts_than_needed() {
+        let parts = |plan: Plan| {
+            let mut parts = Vec::new();
+            plan.carry_out(|steps| {
+                parts.push(steps.to_vec());
+                steps.iter().map(|_| Ok(())).collect()
+            });
+            parts
+        };
+        assert_eq!(parts(Plan::default()), Vec::<Vec<Step>>::new());
+        assert_eq!(parts(plan(&[])).len(), 1);
+        let both = plan(&[80, 81]);
+        assert_eq!(parts(both.clone()).concat(), both.steps());
+        assert_eq!(parts(both).len(), 2);
+    }
 
     #[test]
     fn services_that_differ_in_anything_read_differently() {

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use lvs_net::announce::Announced;
 use lvs_net::preflight::Finding;
 use lvs_plan::diff::{Holder, Probe};
-use lvs_plan::step::{Plan, Step, StepError};
+use lvs_plan::step::{Step, StepError};
 use lvs_plan::{DestinationKey, DestinationSettings, Service, ServiceKey, ServiceSettings};
 
-use super::{Glance, HostAddress, Kernel, KernelError, Table};
+use super::{Answer, Glance, HostAddress, Kernel, KernelError, Table};
 
 const ENOENT: i32 = 2;
 const ESRCH: i32 = 3;
@@ -39,12 +39,16 @@ pub struct FakeKernel {
     pub failures: VecDeque<Option<i32>>,
     /// After so many steps the agent dies, by a panic that the panic hook does not see.
     pub dies_after: Option<usize>,
+    /// Services that somebody makes just before we would.
+    pub made_meanwhile: Table,
     /// How many of the next reads are cut short.
     pub short_reads: usize,
     /// Steps that were taken, failed ones too.
     pub writes: Vec<Step>,
-    /// Probes that wait for an answer.
-    pub probes: Vec<IpAddr>,
+    /// Probes that wait for an answer, with the number of their question and their link.
+    pub probes: Vec<(u64, Arc<str>, IpAddr)>,
+    /// No probe can be sent.
+    pub mute: bool,
     /// VIPs that were announced.
     pub announced: Vec<IpAddr>,
     /// VIPs that were asked for while they were held.
@@ -55,8 +59,8 @@ pub struct FakeKernel {
     pub no_carrier: BTreeSet<Arc<str>>,
     /// What keeps clients from reaching VIPs, on every link.
     pub findings: Vec<Finding>,
-    /// Stations that are to be identified, by link and MAC address, and who they may be.
-    pub to_identify: Vec<(u32, [u8; 6], Vec<IpAddr>)>,
+    /// Questions for the MAC addresses of real servers: their number, their link and whom they ask.
+    pub to_identify: Vec<(u64, u32, Vec<IpAddr>)>,
     /// VIPs whose claims by others are listened for.
     pub listening: BTreeSet<IpAddr>,
 }
@@ -68,19 +72,18 @@ impl FakeKernel {
     }
 
     /// Answers every probe that waits.
-    pub fn answer_probes(&mut self) -> Vec<(IpAddr, Probe)> {
+    pub fn answer_probes(&mut self) -> Vec<Answer> {
         let asked = std::mem::take(&mut self.probes);
-        asked
-            .into_iter()
-            .map(|vip| {
-                (
-                    vip,
-                    self.strangers
-                        .get(&vip)
-                        .map_or(Probe::Free, |mac| Probe::Taken(Holder { mac: *mac, real_server: None })),
-                )
-            })
-            .collect()
+        asked.into_iter().map(|(question, _, vip)| self.answer(question, vip)).collect()
+    }
+
+    fn answer(&self, question: u64, vip: IpAddr) -> Answer {
+        let probe = match self.strangers.get(&vip) {
+            _ if self.mute => Probe::Unknown,
+            Some(mac) => Probe::Taken(Holder { mac: *mac, real_server: None }),
+            None => Probe::Free,
+        };
+        Answer { question, vip, probe }
     }
 
     fn read(&mut self) -> Result<(), KernelError> {
@@ -195,9 +198,16 @@ impl Kernel for FakeKernel {
         self.marks_addresses
     }
 
-    fn apply(&mut self, plan: &Plan) -> Vec<Result<(), StepError>> {
-        let steps = plan.steps().iter();
+    fn apply(&mut self, steps: &[Step]) -> Vec<Result<(), StepError>> {
+        for step in steps {
+            if let Step::NewService { key, .. } = step
+                && let Some(service) = self.made_meanwhile.remove(key)
+            {
+                self.table.entry(*key).or_insert(service);
+            }
+        }
         steps
+            .iter()
             .map(|step| {
                 match &mut self.dies_after {
                     Some(0) => std::panic::resume_unwind(Box::new("the agent dies")),
@@ -242,12 +252,12 @@ impl Kernel for FakeKernel {
         [2, 0, 0, 0, 0, 1]
     }
 
-    fn start_probe(&mut self, _link: &str, vips: &[IpAddr], _real_servers: &[IpAddr]) {
-        self.probes.extend(vips);
+    fn start_probe(&mut self, question: u64, link: &str, vips: &[IpAddr], _real_servers: &[IpAddr]) {
+        self.probes.extend(vips.iter().map(|vip| (question, Arc::from(link), *vip)));
     }
 
-    fn identify(&mut self, link: u32, mac: [u8; 6], real_servers: &[IpAddr]) {
-        self.to_identify.push((link, mac, real_servers.to_vec()));
+    fn identify(&mut self, question: u64, link: u32, real_servers: &[IpAddr]) {
+        self.to_identify.push((question, link, real_servers.to_vec()));
     }
 
     fn listen(&mut self, held: &BTreeMap<IpAddr, u32>) {

@@ -15,11 +15,11 @@ use lvs_net::link::Snapshot;
 use lvs_net::preflight::{self, Finding};
 use lvs_net::{Net, interface, segment, sysctl};
 use lvs_plan::ServiceKey;
-use lvs_plan::step::{Plan, Step, StepError};
+use lvs_plan::step::{Step, StepError};
 use tokio::runtime::Handle;
 use tracing::{debug, warn};
 
-use super::{Glance, HostAddress, Kernel, KernelError, Table};
+use super::{Answer, Glance, HostAddress, Kernel, KernelError, Table};
 use crate::chain::chain;
 use crate::crash_point::crash_point;
 use crate::driver_thread::Trigger;
@@ -192,10 +192,8 @@ impl Kernel for LinuxKernel {
     }
 
     fn glance(&mut self) -> Result<Glance, KernelError> {
-        let glance = lvs_ipvs::Glance::take()
-            .map_err(|error| KernelError::Ipvs(format!("cannot glance at the IPVS table: {error}")))?;
-        let services = glance.services();
-        Ok(services.filter_map(|(key, seen)| Some((convert::plan_key(key)?, seen))).collect())
+        lvs_ipvs::glance(|key| convert::plan_key(&key))
+            .map_err(|error| KernelError::Ipvs(format!("cannot glance at the IPVS table: {error}")))
     }
 
     fn addresses(&mut self) -> Result<Vec<HostAddress>, KernelError> {
@@ -227,9 +225,9 @@ impl Kernel for LinuxKernel {
         self.off_segment.clear();
     }
 
-    fn apply(&mut self, plan: &Plan) -> Vec<Result<(), StepError>> {
-        let mut results = Vec::with_capacity(plan.steps().len());
-        for group in plan.steps().chunk_by(|a, b| a.service().is_some() == b.service().is_some()) {
+    fn apply(&mut self, steps: &[Step]) -> Vec<Result<(), StepError>> {
+        let mut results = Vec::with_capacity(steps.len());
+        for group in steps.chunk_by(|a, b| a.service().is_some() == b.service().is_some()) {
             if group.first().is_some_and(|step| step.service().is_some()) {
                 results.extend(self.apply_ipvs(group));
                 crash_point!(BatchDone);
@@ -278,24 +276,25 @@ impl Kernel for LinuxKernel {
         self.snapshot.link_named(link).and_then(|link| link.mac).unwrap_or_default()
     }
 
-    fn start_probe(&mut self, link: &str, vips: &[IpAddr], real_servers: &[IpAddr]) {
+    fn start_probe(&mut self, question: u64, link: &str, vips: &[IpAddr], real_servers: &[IpAddr]) {
         let Some(link) = self.snapshot.link_named(link).cloned() else { return };
         let (vips, real_servers) = (vips.to_vec(), real_servers.to_vec());
         let (own, triggers) = (self.own_macs(), self.triggers.clone());
         self.runtime.spawn_blocking(move || {
-            let answers = rivals::probe(&link, &own, &vips, &real_servers);
+            let probes = rivals::probe(&link, &own, &vips, &real_servers);
+            let answers = probes.into_iter().map(|(vip, probe)| Answer { question, vip, probe }).collect();
             // The driver is gone only when the process ends.
             let _ = triggers.send(Trigger::Probed(answers));
         });
     }
 
-    fn identify(&mut self, link: u32, mac: [u8; 6], real_servers: &[IpAddr]) {
+    fn identify(&mut self, question: u64, link: u32, real_servers: &[IpAddr]) {
         let Some(link) = self.snapshot.link(link).cloned() else { return };
         let real_servers = real_servers.to_vec();
         let (own, triggers) = (self.own_macs(), self.triggers.clone());
         self.runtime.spawn_blocking(move || {
-            let holder = rivals::identify(&link, &own, mac, &real_servers);
-            let _ = triggers.send(Trigger::Identified(link.index, holder));
+            let macs = rivals::macs_of(&link, &own, &real_servers);
+            let _ = triggers.send(Trigger::Identified(question, macs));
         });
     }
 

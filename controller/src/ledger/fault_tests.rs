@@ -178,6 +178,26 @@ fn what_is_gone_stays_forgotten_although_that_could_not_be_written() {
     assert_eq!(reopen(ledger, &dir).entry(&key(80)), Some(&entry("next", State::Intent)));
 }
 
+#[test]
+fn what_was_adopted_while_leaving_is_not_ours_when_that_could_not_be_written() {
+    let dir = TempDir::new().unwrap();
+    let mut ledger = open(&dir);
+    ledger.record_intent(key(80), origin("web"));
+    ledger.confirm(&key(80));
+    ledger.record_leaving(&key(80), &service("wrr"));
+    ledger.save().unwrap();
+    block_writes(&dir, &mut ledger);
+    // Somebody made it anew, just as another object declares it.
+    ledger.record_origin(key(80), origin("next"));
+    ledger.confirm(&key(80));
+    assert!(ledger.is_confirmed(&key(80)) && ledger.save().is_err());
+    let leaving = Claim::Leaving { unchanged: false };
+    assert_eq!(ledger.claim(&key(80), Some(&service("rr"))), leaving, "as on the disk");
+    allow_writes(&dir);
+    ledger.save().unwrap();
+    assert_eq!(reopen(ledger, &dir).claim(&key(80), Some(&service("rr"))), leaving);
+}
+
 /// Written by the last build before services were written down as leaving.
 #[test]
 fn a_ledger_of_version_1_is_read_and_not_written_on_as_such() {

@@ -33,9 +33,12 @@ impl Memory {
                 let entry = Entry { origin: object.origin(file.as_ref()), state: State::Intent };
                 Undo::Service(key, self.services.insert(key, entry))
             }
-            Record::Confirm { service } => self.change((*service).into(), State::Confirmed),
+            // Only what was intended: if the intent was lost with a failed write, nothing follows from what came of it.
+            Record::Confirm { service } => {
+                self.change((*service).into(), State::Confirmed, |state| *state == State::Intent)
+            }
             Record::Leave { service, was: Text(was) } => {
-                self.change((*service).into(), State::Leaving { was: Arc::clone(was) })
+                self.change((*service).into(), State::Leaving { was: Arc::clone(was) }, |_| true)
             }
             Record::Forget { service } => {
                 let key = ServiceKey::from(*service);
@@ -48,10 +51,10 @@ impl Memory {
         }
     }
 
-    fn change(&mut self, key: ServiceKey, state: State) -> Undo {
+    fn change(&mut self, key: ServiceKey, state: State, may: impl Fn(&State) -> bool) -> Undo {
         let entry = self.services.get_mut(&key);
         let old = entry.as_deref().cloned();
-        if let Some(entry) = entry {
+        if let Some(entry) = entry.filter(|entry| may(&entry.state)) {
             entry.state = state;
         }
         Undo::Service(key, old)

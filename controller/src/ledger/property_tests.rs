@@ -12,6 +12,7 @@ use super::*;
 #[derive(Clone, Debug)]
 enum Act {
     Intend(u16, &'static str),
+    Origin(u16, &'static str),
     Confirm(u16),
     Leave(u16, &'static str),
     Forget(u16),
@@ -27,6 +28,7 @@ fn act() -> impl Strategy<Value = Act> {
     let name = || prop_oneof![Just("a"), Just("b")];
     prop_oneof![
         4 => (1u16..6, name()).prop_map(|(port, name)| Act::Intend(port, name)),
+        2 => (1u16..6, name()).prop_map(|(port, name)| Act::Origin(port, name)),
         4 => (1u16..6).prop_map(Act::Confirm),
         2 => (1u16..6, prop_oneof![Just("rr"), Just("wrr")]).prop_map(|(port, was)| Act::Leave(port, was)),
         2 => (1u16..6).prop_map(Act::Forget),
@@ -55,6 +57,7 @@ proptest! {
         for act in acts {
             match act {
                 Act::Intend(port, name) => ledger.record_intent(key(port), origin(name)),
+                Act::Origin(port, name) => ledger.record_origin(key(port), origin(name)),
                 Act::Confirm(port) => ledger.confirm(&key(port)),
                 Act::Leave(port, was) => ledger.record_leaving(&key(port), &service(was)),
                 Act::Forget(port) => ledger.forget(&key(port)),

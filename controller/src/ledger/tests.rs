@@ -158,10 +158,23 @@ fn a_new_origin_keeps_what_the_kernel_confirmed() {
     let mut ledger = open(&dir);
     ledger.record_intent(key(80), origin("web"));
     ledger.confirm(&key(80));
-    ledger.record_intent(key(80), origin("other"));
+    ledger.record_origin(key(80), origin("other"));
     ledger.save().unwrap();
     let ledger = reopen(ledger, &dir);
     assert_eq!(ledger.entry(&key(80)), Some(&entry("other", State::Confirmed)));
+}
+
+#[test]
+fn what_is_to_be_made_again_is_not_ours_until_the_kernel_has_it() {
+    let dir = TempDir::new().unwrap();
+    let mut ledger = open(&dir);
+    ledger.record_intent(key(80), origin("web"));
+    ledger.confirm(&key(80));
+    ledger.save().unwrap();
+    ledger.record_intent(key(80), origin("web"));
+    ledger.save().unwrap();
+    let ledger = reopen(ledger, &dir);
+    assert_eq!(ledger.entry(&key(80)), Some(&entry("web", State::Intent)));
 }
 
 #[test]

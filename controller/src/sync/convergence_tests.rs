@@ -57,6 +57,8 @@ enum Happening {
     Die(usize),
     /// Somebody else's doing in the kernel.
     RemoveService(usize),
+    /// And makes another in its place, just before we do.
+    ReplaceService(usize),
     RemoveDestination(usize),
     AddDestination(usize),
     ChangeWeight(usize),
@@ -96,6 +98,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         4 => Just(H::Pass),
         1 => (0..4usize).prop_map(H::Die),
         1 => (0..8usize).prop_map(H::RemoveService),
+        1 => (0..8usize).prop_map(H::ReplaceService),
         1 => (0..8usize).prop_map(H::RemoveDestination),
         1 => (0..8usize).prop_map(H::AddDestination),
         1 => (0..8usize).prop_map(H::ChangeWeight),

@@ -21,9 +21,11 @@ pub(super) struct Decided {
     pub(super) plan: Plan,
     /// The services of which there is anything new to do or to say.
     pub(super) touched: BTreeSet<ServiceKey>,
-    /// Services to be written into the ledger before the kernel is touched.
+    /// Services that are not there and are to be made, also such that were ours and that somebody removed.
+    pub(super) made: Vec<(ServiceKey, Origin)>,
+    /// Services that are there, to be written into the ledger before the kernel is touched.
     pub(super) claims: Vec<(ServiceKey, Origin)>,
-    /// Of these, those that were there, as declared or as far as we had come.
+    /// Of these, those that become ours, being as declared or as far as we had come.
     pub(super) adopted: Vec<ServiceKey>,
     /// Ledger entries that stand for nothing any more.
     pub(super) forgotten: Vec<ServiceKey>,
@@ -88,7 +90,9 @@ impl<K: Kernel> Driver<K> {
             }
             if let Some(origin) = origin {
                 let adds = decision.steps.iter().any(|step| matches!(step, Step::NewService { .. }));
-                if adds || decision.adopt || moved {
+                if adds {
+                    decided.made.push((*key, origin));
+                } else if decision.adopt || moved {
                     decided.claims.push((*key, origin));
                 }
                 let programming = decision.refused.unwrap_or_else(|| match self.outcomes.get(key) {

@@ -125,6 +125,41 @@ fn a_service_that_the_kernel_refused_is_not_ours_when_somebody_else_makes_it() {
 }
 
 #[test]
+fn a_service_that_somebody_removes_and_makes_anew_before_we_do_is_his() {
+    let mut node = Node::new();
+    node.declare("web", 80);
+    node.settle();
+    node.driver.kernel.table.clear();
+    node.driver.kernel.made_meanwhile.insert(key(80), foreign());
+    node.pass(Scope::Full);
+    assert_eq!(node.driver.kernel.table[&key(80)], foreign(), "nothing was put into it");
+    for _ in 0..60 {
+        node.pass(Scope::Full);
+    }
+    assert_eq!(node.condition("web", "Programmed").1, Reason::ForeignService);
+    node.withdraw("web");
+    node.pass(Scope::Full);
+    assert_eq!(node.driver.kernel.table[&key(80)], foreign());
+}
+
+#[test]
+fn a_service_of_ours_that_is_made_again_is_written_down_as_not_there_until_it_is() {
+    let mut node = Node::new();
+    node.declare("web", 80);
+    node.settle();
+    node.driver.kernel.table.clear();
+    node.driver.kernel.dies_after = Some(0);
+    let died = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| node.pass(Scope::Full)));
+    assert!(died.is_err());
+    node.driver.kernel.dies_after = None;
+    let mut node = node.restart();
+    node.driver.kernel.table.insert(key(80), foreign());
+    node.declare("web", 80);
+    node.settle();
+    assert_eq!(node.driver.kernel.table[&key(80)], foreign(), "made while no agent was there");
+}
+
+#[test]
 fn a_vip_that_went_away_with_its_object_is_forgotten_and_is_not_ours_when_somebody_binds_it() {
     let mut node = Node::new();
     node.driver.kernel.marks_addresses = false;

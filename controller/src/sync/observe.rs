@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use lvs_plan::{Programming, ServiceKey};
-use tracing::{debug, warn};
+use tracing::{info, warn};
 
 use super::{Driver, PassReport, Scope, rolling};
-use crate::kernel::{Kernel, KernelError, Table};
+use crate::kernel::{Glance, Kernel, KernelError, Table};
 
 /// The first wait before the kernel is read again after it could not be; it doubles up to [`READ_WAIT_MAX`].
 pub(super) const READ_WAIT_MIN: Duration = Duration::from_millis(200);
@@ -42,11 +42,8 @@ impl<K: Kernel> Driver<K> {
             keys.extend(self.ledger.services());
         } else if scope > Scope::Changes {
             // Of a small table every service is read anyway, and the whole table, everybody's, may be large.
-            let glance = (!rolling::reads_all(self.outcomes.len())).then(|| self.kernel.glance());
-            if let Some(Err(error)) = &glance {
-                debug!(%error, "every service is read instead");
-            }
-            let part = self.rolling.begin(&self.outcomes, glance.and_then(Result::ok));
+            let glance = if rolling::reads_all(self.outcomes.len()) { None } else { self.glance() };
+            let part = self.rolling.begin(&self.outcomes, glance);
             // What failed has its own times: each try may make the kernel look for a module. A service with a
             // real server out of reach is there, and the rest of it is checked like any other.
             let rests = |key: &ServiceKey| self.retries.is_waiting(key, now) && !self.is_in_kernel(key);
@@ -56,6 +53,17 @@ impl<K: Kernel> Driver<K> {
             }
         }
         keys
+    }
+
+    fn glance(&mut self) -> Option<Glance> {
+        let glance = self.kernel.glance();
+        match &glance {
+            Err(error) if !self.rolling.blind => warn!(%error, "every look reads every service instead"),
+            Ok(_) if self.rolling.blind => info!("the IPVS table can be glanced at again"),
+            _ => {}
+        }
+        self.rolling.blind = glance.is_err();
+        glance.ok()
     }
 
     /// Whether the service was there after the last look at it, with all or some of its destinations.

@@ -27,14 +27,18 @@ pub(super) struct Rolling {
     after: Option<ServiceKey>,
     /// The glance with which the present pass began.
     glance: Glance,
+    /// How many services it showed, everybody's.
+    shown: usize,
+    /// The last look was to begin with a glance and could not.
+    pub(super) blind: bool,
     /// What a glance showed of each service that an exact look after it found in order. (In the other order, what was
     /// changed between the two would never be seen.)
     in_order: HashMap<ServiceKey, u64>,
 }
 
-/// How long the check rests after a look. Every difference that a glance shows is found within 10 s among up to 1,000
-/// services.
-pub(super) fn pause(services: usize) -> Duration {
+/// How long the check rests after a look at so many services. Every difference that a glance shows is found within
+/// 10 s among up to 1,000 services, everybody's.
+fn pause(services: usize) -> Duration {
     let (shortest, longest) = PAUSES;
     let share = PER_SERVICE.saturating_mul(u32::try_from(services).unwrap_or(u32::MAX));
     share.clamp(shortest, longest)
@@ -65,8 +69,14 @@ impl Rolling {
         };
         let mut part: BTreeSet<ServiceKey> = keys.keys().filter(unknown).copied().collect();
         part.extend(self.next_part(keys));
+        self.shown = glance.len();
         self.glance = glance;
         part
+    }
+
+    /// How long the check rests if so many services are ours. A glance shows everybody's.
+    pub(super) fn pause(&self, ours: usize) -> Duration {
+        pause(ours.max(self.shown))
     }
 
     /// A pass looked at these services exactly, and of some of them there was something to do or to say.
@@ -124,6 +134,17 @@ mod tests {
             assert!((Duration::from_secs(1)..Duration::from_secs(10)).contains(&pause(count)), "{count}");
         }
         assert_eq!(pause(100_000), Duration::from_secs(30));
+    }
+
+    #[test]
+    fn a_large_table_of_others_is_glanced_at_more_rarely() {
+        let mut rolling = Rolling::default();
+        let mut all = glance(2_000);
+        rolling.begin(&table(11), Some(all.clone()));
+        assert_eq!(rolling.pause(11), pause(2_000));
+        all.clear();
+        rolling.begin(&table(11), Some(all));
+        assert_eq!(rolling.pause(11), pause(11));
     }
 
     #[test]

@@ -21,8 +21,11 @@ impl<K: Kernel> Driver<K> {
     /// # Errors
     /// If it could not be written: then the steps must not be taken.
     pub(super) fn write_ledger(&mut self, decided: &Decided, observed: &Table) -> Result<(), LedgerError> {
-        for (key, origin) in &decided.claims {
+        for (key, origin) in &decided.made {
             self.ledger.record_intent(*key, origin.clone());
+        }
+        for (key, origin) in &decided.claims {
+            self.ledger.record_origin(*key, origin.clone());
         }
         for key in &decided.adopted {
             self.ledger.confirm(key);
@@ -103,7 +106,7 @@ impl<K: Kernel> Driver<K> {
                     failed.insert(*key);
                     if matches!(error, StepError::Unknown(_)) {
                         lost += 1;
-                    } else if matches!(step, Step::NewService { .. }) && !self.ledger.is_confirmed(key) {
+                    } else if matches!(step, Step::NewService { .. }) {
                         // The kernel did not make it: who makes it now is somebody else.
                         self.ledger.forget(key);
                     }

@@ -5,11 +5,14 @@ use std::time::Duration;
 
 use lvs_net::preflight::Finding;
 use lvs_plan::Reason;
-use lvs_plan::diff::{Holder, Role};
+use lvs_plan::diff::{Probe, Role};
 use lvs_plan::step::Step;
 
 use super::node::{Node, vip};
 use super::*;
+use crate::kernel::Answer;
+
+mod rivals;
 
 const RIVAL: [u8; 6] = [2, 0, 0, 0, 0, 9];
 
@@ -19,56 +22,6 @@ fn served() -> Node {
     node.settle();
     assert!(node.condition("web", "Announced").0);
     node
-}
-
-/// Another station claims the VIP, and is found out.
-fn claim(node: &mut Node, real_server: Option<IpAddr>) {
-    node.driver.claimed(vip(), RIVAL, node.now);
-    for (link, mac, _) in std::mem::take(&mut node.driver.kernel.to_identify) {
-        node.driver.identified(link, Holder { mac, real_server }, node.now);
-    }
-}
-
-#[test]
-fn a_second_holder_is_told_once_with_its_name_and_the_vip_stays_until_it_is_gone() {
-    let mut node = served();
-    node.events();
-    let real_server = "192.168.40.12".parse().ok();
-    let announced = node.driver.kernel.announced.len();
-    for _ in 0..9 {
-        claim(&mut node, real_server);
-        node.pass(Scope::Changes);
-    }
-    let (holds, reason, message) = node.condition("web", "Announced");
-    assert!(!holds && reason == Reason::VIPConflict, "{reason}: {message}");
-    assert!(message.contains("02:00:00:00:00:09") && message.contains("192.168.40.12"), "{message}");
-    assert_eq!(node.events(), [Reason::VIPConflict]);
-    assert!(node.holds_vip(), "whoever came later does not get it");
-    assert_eq!(node.driver.kernel.announced.len(), announced + 1, "one defence in ten seconds");
-    let metrics = node.driver.metrics.plain_text(&node.board);
-    assert!(metrics.contains("lvs_vip_conflicts{vip=\"172.16.21.10\"} 1"), "{metrics}");
-
-    let mut questions = 0;
-    for _ in 0..22 {
-        node.pass(Scope::Changes);
-        node.driver.announce(node.now);
-        questions += std::mem::take(&mut node.driver.kernel.asked).len();
-    }
-    assert!((2..=6).contains(&questions), "{questions} questions");
-    node.now += Duration::from_secs(2);
-    assert!(node.driver.wants_pass(node.now));
-    node.pass(Scope::Changes);
-    assert!(node.condition("web", "Announced").0);
-    let metrics = node.driver.metrics.plain_text(&node.board);
-    assert!(!metrics.contains("lvs_vip_conflicts{"), "{metrics}");
-}
-
-#[test]
-fn a_claim_of_a_vip_that_is_not_held_says_nothing() {
-    let mut node = Node::new();
-    node.driver.claimed(vip(), RIVAL, node.now);
-    assert!(node.driver.kernel.to_identify.is_empty() && node.driver.kernel.announced.is_empty());
-    assert_eq!(node.driver.next_deadline(), None);
 }
 
 #[test]
@@ -201,8 +154,10 @@ fn two_that_ask_at_once_both_wait_and_bind_nothing() {
     let mut node = Node::new();
     node.declare("web", 80);
     node.driver.pass(Scope::Changes, node.now);
-    assert_eq!(std::mem::take(&mut node.driver.kernel.probes), [vip()]);
-    node.driver.probed(vec![(vip(), Probe::Contended { mac: RIVAL })], node.now);
+    let asked = std::mem::take(&mut node.driver.kernel.probes);
+    let [(question, _, _)] = asked[..] else { panic!("{asked:?}") };
+    let probe = Probe::Contended { mac: RIVAL };
+    node.driver.probed(vec![Answer { question, vip: vip(), probe }], node.now);
     node.driver.pass(Scope::Changes, node.now);
     assert!(!node.holds_vip());
     let (_, reason, message) = node.condition("web", "Announced");
@@ -226,37 +181,6 @@ fn a_blocked_director_lets_its_vip_go_although_the_ledger_cannot_be_written() {
     node.settle();
     assert!(!node.holds_vip(), "at most one Director announces it (I4)");
     assert!(node.driver.kernel.table.contains_key(&node::key(80)), "rules stay");
-}
-
-#[test]
-fn a_host_that_claims_a_hundred_vips_is_looked_into_once() {
-    let mut node = served();
-    let others: Vec<IpAddr> = (11..110).map(|last| IpAddr::from([172, 16, 21, last])).collect();
-    for (number, other) in others.iter().enumerate() {
-        node.declare_at(&format!("web-{number}"), *other, 80);
-    }
-    node.settle();
-    assert_eq!(node.driver.vips.held(), 100);
-    for claimed in others.iter().chain(&[vip()]) {
-        node.driver.claimed(*claimed, RIVAL, node.now);
-    }
-    let asked = std::mem::take(&mut node.driver.kernel.to_identify);
-    let real_server: IpAddr = "192.168.40.12".parse().expect("an address");
-    let [(link, RIVAL, suspects)] = &asked[..] else { panic!("{asked:?}") };
-    assert_eq!(suspects[..], [real_server]);
-    node.driver.identified(*link, Holder { mac: RIVAL, real_server: Some(real_server) }, node.now);
-    node.pass(Scope::Changes);
-    for name in ["web", "web-0", "web-98"] {
-        let (holds, _, message) = node.condition(name, "Announced");
-        assert!(!holds && message.contains("192.168.40.12"), "{name}: {message}");
-    }
-    // What it claims a little later is answered from memory.
-    node.declare_at("late", [172, 16, 21, 110].into(), 80);
-    node.settle();
-    node.driver.claimed([172, 16, 21, 110].into(), RIVAL, node.now);
-    node.pass(Scope::Changes);
-    assert!(node.driver.kernel.to_identify.is_empty());
-    assert!(node.condition("late", "Announced").2.contains("192.168.40.12"));
 }
 
 #[test]
@@ -315,4 +239,79 @@ fn a_vip_of_an_object_without_a_good_version_is_announced_and_listened_for() {
     node.driver.set_role(Role::Blocked { peer: "d0".to_owned() });
     node.pass(Scope::Changes);
     assert!(!node.holds_vip() && node.driver.kernel.listening.is_empty());
+}
+
+/// Its link loses its carrier, which a pass sees, and has it again.
+fn flap(node: &mut Node) {
+    node.driver.kernel.no_carrier.insert("eth0".into());
+    node.network_changed();
+    node.driver.pass(Scope::Changes, node.now);
+    node.driver.kernel.no_carrier.clear();
+    node.network_changed();
+    node.driver.pass(Scope::Changes, node.now);
+}
+
+#[test]
+fn an_answer_from_before_the_link_flapped_binds_nothing() {
+    let mut node = Node::new();
+    node.declare("web", 80);
+    node.driver.pass(Scope::Changes, node.now);
+    let before = node.driver.kernel.answer_probes();
+    assert_eq!(before.len(), 1);
+    flap(&mut node);
+    // Behind the link that carries again a stranger holds it.
+    node.driver.kernel.strangers.insert(vip(), RIVAL);
+    node.driver.probed(before, node.now);
+    node.driver.pass(Scope::Changes, node.now);
+    assert!(!node.holds_vip(), "on this link nobody has been asked since");
+    node.settle();
+    assert!(!node.holds_vip());
+    assert_eq!(node.condition("web", "Announced").1, Reason::VIPConflict);
+}
+
+#[test]
+fn an_answer_of_one_link_is_none_of_another() {
+    let mut node = Node::new();
+    node.declare("web", 80);
+    node.driver.pass(Scope::Changes, node.now);
+    let answers = node.driver.kernel.answer_probes();
+    node.driver.probed(answers, node.now);
+    // eth0 is replaced before its answer is used.
+    node.driver.kernel.link = Some("eth1".into());
+    node.network_changed();
+    node.driver.pass(Scope::Changes, node.now);
+    assert!(!node.holds_vip());
+    let asked: Vec<_> = node.driver.kernel.probes.iter().map(|(_, link, vip)| (&**link, *vip)).collect();
+    assert_eq!(asked, [("eth1", vip())]);
+    node.settle();
+    assert_eq!(node.driver.kernel.addresses[0].link, "eth1".into());
+}
+
+/// The VIP is bound, its link has its carrier back, and no probe can be sent there.
+fn back_and_mute() -> Node {
+    let mut node = served();
+    node.driver.kernel.mute = true;
+    flap(&mut node);
+    node.driver.kernel.announced.clear();
+    assert!(node.holds_vip() && !node.condition("web", "Announced").0);
+    node
+}
+
+#[test]
+fn a_vip_that_cannot_be_asked_for_on_a_link_that_is_back_is_listened_for_and_then_announced() {
+    let mut node = back_and_mute();
+    let start = node.now;
+    while node.driver.kernel.announced.is_empty() {
+        assert!(node.driver.kernel.listening.contains(&vip()));
+        node.pass(Scope::Changes);
+        node.driver.announce(node.now);
+        assert!(node.now < start + Duration::from_secs(60), "never");
+    }
+    assert!(node.now > start + Duration::from_secs(15), "not at the first try that failed");
+    assert!(node.condition("web", "Announced").0);
+    for _ in 0..4 {
+        node.now += Duration::from_millis(100);
+        node.driver.announce(node.now);
+    }
+    assert_eq!(node.driver.kernel.announced.len(), 5, "a burst");
 }

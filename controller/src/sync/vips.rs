@@ -1,5 +1,5 @@
-//! The VIPs of this Director: who needs them, where they are bound, whether a stranger holds them, and when they
-//! are announced next.
+//! The VIPs of this Director: who needs them, where they are bound, whether a stranger holds them, and when
+//! they are announced next.
 
 mod decide;
 mod identities;
@@ -14,13 +14,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use lvs_net::announce::{Announced, Schedule};
-use lvs_plan::diff::Probe;
+use lvs_plan::diff::{Asked, Probe};
 use lvs_plan::{Announcing, ServiceKey};
 
 use super::NetworkChange;
 use super::probes::Probes;
 use super::retries::Retries;
-use crate::kernel::HostAddress;
+use crate::kernel::{Answer, HostAddress};
 
 use identities::Identities;
 use preflight::Preflight;
@@ -37,13 +37,17 @@ pub(super) struct Vips {
     probes: Probes,
     /// VIPs that this process holds, with the link: bound again at once when somebody removes them.
     held: BTreeMap<IpAddr, u32>,
-    /// Others that claim these.
+    /// VIPs that are bound and not announced before the network was asked who took them meanwhile, with the
+    /// link.
+    awaiting: BTreeMap<IpAddr, u32>,
+    /// Others that claim VIPs of both kinds.
     rivals: Rivals,
     identities: Identities,
-    /// Where these move away from. On a kernel that doesn't carry our mark nothing else says that it is ours.
-    leaving: BTreeSet<(IpAddr, Arc<str>)>,
+    /// VIPs that move, with the link that they move away from. On a kernel that doesn't carry our mark
+    /// nothing else says that the address there is ours.
+    moving_from: BTreeSet<(IpAddr, Arc<str>)>,
     preflight: Preflight,
-    /// What is held, or a link, is not as the kernel was told last: it listens for claims by others.
+    /// What is bound, or a link, is not as the kernel was told last: it listens for claims by others.
     listen_due: bool,
     pub(super) announcing: BTreeMap<IpAddr, Announcing>,
     schedule: Schedule,
@@ -62,9 +66,10 @@ impl Vips {
             addresses_known: false,
             probes: Probes::default(),
             held: BTreeMap::new(),
+            awaiting: BTreeMap::new(),
             rivals: Rivals::default(),
             identities: Identities::default(),
-            leaving: BTreeSet::new(),
+            moving_from: BTreeSet::new(),
             preflight: Preflight::default(),
             listen_due: false,
             announcing: BTreeMap::new(),
@@ -99,6 +104,17 @@ impl Vips {
     /// Where this process holds a VIP, if it does.
     pub(super) fn is_held(&self, vip: IpAddr) -> Option<Announced> {
         self.held.get(&vip).map(|link| Announced { link: *link, vip })
+    }
+
+    /// The VIPs whose claims by others are listened for.
+    fn listened_for(&self) -> impl Iterator<Item = Announced> {
+        self.held.iter().chain(&self.awaiting).map(|(vip, link)| Announced { link: *link, vip: *vip })
+    }
+
+    /// Where claims of a VIP by others are listened for, if they are.
+    fn is_listened_for(&self, vip: IpAddr) -> Option<Announced> {
+        let link = self.held.get(&vip).or_else(|| self.awaiting.get(&vip))?;
+        Some(Announced { link: *link, vip })
     }
 
     pub(super) fn all_due(&mut self) {
@@ -161,10 +177,11 @@ impl Vips {
         self.assume_free = true;
     }
 
-    pub(super) fn probed(&mut self, answers: Vec<(IpAddr, Probe)>, now: Instant) {
-        for (vip, answer) in answers {
-            self.probes.answered(vip, answer, now);
-            self.due.insert(vip);
+    pub(super) fn probed(&mut self, answers: Vec<Answer>, now: Instant) {
+        for answer in answers {
+            if self.probes.answered(answer, now) {
+                self.due.insert(answer.vip);
+            }
         }
     }
 
@@ -182,11 +199,19 @@ impl Vips {
         self.schedule.adopt(Announced { link: link_index, vip }, now);
     }
 
-    /// When this VIP of ours was looked at last nobody could hear of it, or the network was being asked who took it
-    /// meanwhile.
+    /// When this VIP of ours was looked at last nobody could hear of it, or the network was being asked who
+    /// took it meanwhile.
     fn was_unheard(&self, vip: IpAddr) -> bool {
         !self.held.contains_key(&vip)
             && matches!(self.announcing.get(&vip), Some(Announcing::Unheard(_) | Announcing::Pending(_)))
+    }
+
+    /// It is heard of again, and is not announced before the network was asked: whoever took it may say so
+    /// meanwhile.
+    fn await_answer(&mut self, vip: IpAddr, link_index: u32) {
+        if self.awaiting.insert(vip, link_index) != Some(link_index) {
+            self.listen_due = true;
+        }
     }
 
     /// It is heard of again and nobody took it, but the network may have learnt something else meanwhile.
@@ -200,12 +225,13 @@ impl Vips {
             self.schedule.release(Announced { link: other, vip });
             self.rivals.forget(vip);
         }
+        self.awaiting.remove(&vip);
         self.listen_due = true;
         self.preflight.look_again();
     }
 
     fn unbound(&mut self, vip: IpAddr, link: &Arc<str>) {
-        self.leaving.remove(&(vip, Arc::clone(link)));
+        self.moving_from.remove(&(vip, Arc::clone(link)));
         let Some(bound) = self.addresses.get_mut(&vip) else { return };
         let gone = bound.iter().find(|bound| bound.link == *link).map(|bound| bound.link_index);
         bound.retain(|bound| bound.link != *link);
@@ -220,6 +246,9 @@ impl Vips {
     fn release(&mut self, vip: IpAddr) {
         if let Some(link) = self.held.remove(&vip) {
             self.schedule.release(Announced { link, vip });
+            self.listen_due = true;
+        }
+        if self.awaiting.remove(&vip).is_some() {
             self.listen_due = true;
         }
         self.rivals.forget(vip);
@@ -255,12 +284,16 @@ impl Vips {
         due.into_iter().collect()
     }
 
-    /// What may be built on before the VIP is bound to the link with this index.
-    fn probe(&self, vip: IpAddr, link_index: Option<u32>, now: Instant) -> Probe {
-        let was_there = self.held.get(&vip).is_some_and(|held| Some(*held) == link_index);
-        if self.assume_free || was_there {
-            return Probe::Free;
+    /// What came of asking for a VIP that should be on the link with this index.
+    fn asked(&self, vip: IpAddr, wanted: Option<u32>, now: Instant) -> Option<Asked> {
+        if let Some(link_index) = wanted
+            && (self.assume_free || self.held.get(&vip) == Some(&link_index))
+        {
+            return Some(Asked { link_index, probe: Probe::Free, in_vain: 0 });
         }
-        self.probes.current(vip, now)
+        let asked = self.probes.current(vip, now)?;
+        // Somebody was heard, and will soon be known.
+        let in_vain = if self.rivals.is_contested(vip) { 0 } else { asked.in_vain };
+        Some(Asked { in_vain, ..asked })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lvs_ipvs::{Family, Glance, Protocol, ServiceKey};
+use lvs_ipvs::{Family, Protocol, ServiceKey};
 
 use crate::host::Host;
 
@@ -18,8 +18,7 @@ const RULES: &str = "-A -t 192.0.2.10:80 -s wlc\n\
                      -A -f 7 -6 -s wrr\n";
 
 fn glance(host: &Host) -> Fingerprints {
-    let glance = host.run(Glance::take).unwrap();
-    glance.services().map(|(key, fingerprint)| (*key, fingerprint)).collect()
+    host.run(|| lvs_ipvs::glance(Some)).unwrap().into_iter().collect()
 }
 
 /// Those whose fingerprint differs, and those that are in one of the two only.
@@ -77,7 +76,7 @@ fn every_edit_that_the_kernels_text_shows_changes_the_fingerprint_of_its_service
     }
 }
 
-/// Why a glance is no proof. If the kernel's text ever shows these, the documentation of `Glance` is out of date.
+/// Why a glance is no proof. If the kernel's text ever shows these, the documentation of `glance` is out of date.
 #[test]
 #[ignore = "needs root and ip_vs: cargo lab test"]
 fn thresholds_and_the_flags_of_schedulers_do_not_show() {

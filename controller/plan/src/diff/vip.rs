@@ -67,6 +67,22 @@ pub enum Probe {
     Taken(Holder),
 }
 
+/// What came of asking the network who holds a VIP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// The index of the link where it was asked: about another the answer says nothing.
+    pub link_index: u32,
+    /// What may be built on now.
+    pub probe: Probe,
+    /// So many questions in a row told neither that it is free nor that it is taken.
+    pub in_vain: u32,
+}
+
+/// After so many of them, as many as RFC 5227 section 1.1 (`PROBE_NUM`) asks, a VIP that we hold is announced
+/// again all the same. Waiting longer protects nobody: our kernel answers for the VIP, whoever else has it
+/// would have been heard meanwhile, and a question that always fails would keep clients away for ever.
+const IN_VAIN: u32 = 3;
+
 /// An address of this host that equals a VIP.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BoundAddress {
@@ -87,6 +103,8 @@ pub struct BoundAddress {
 pub struct Place {
     /// Its name.
     pub link: Arc<str>,
+    /// Its index.
+    pub link_index: u32,
     /// Why nobody hears what it sends, if so.
     pub silent: Option<String>,
 }
@@ -114,9 +132,10 @@ pub struct VipView<'a> {
     pub link: Result<Place, String>,
     /// The administrator named that link: a VIP that is on another moves there.
     pub link_is_named: bool,
-    /// The probe's answer, of the link that should hold it, or that holds it and is heard again.
-    pub probe: Probe,
-    /// We hold it, and nobody has been asked for it since its link was silent: somebody else may have taken it.
+    /// What came of asking the network last, on whichever link.
+    pub asked: Option<Asked>,
+    /// We hold it, and nobody has been asked for it since its link was silent: somebody else may have taken
+    /// it.
     pub was_unheard: bool,
     /// Somebody else who was heard to claim it while we hold it.
     pub rival: Option<Holder>,
@@ -124,6 +143,16 @@ pub struct VipView<'a> {
     pub role: &'a Role,
     /// Whether ownership can be written down.
     pub ledger_usable: bool,
+}
+
+impl VipView<'_> {
+    fn asked_on(&self, link_index: u32) -> Option<Asked> {
+        self.asked.filter(|asked| asked.link_index == link_index)
+    }
+
+    fn probe_on(&self, link_index: u32) -> Probe {
+        self.asked_on(link_index).map_or(Probe::Unknown, |asked| asked.probe)
+    }
 }
 
 /// What the comparison of one VIP says.
@@ -137,6 +166,9 @@ pub struct VipDecision {
     pub ask_on: Option<Arc<str>>,
     /// The link on which we hold it and should announce it.
     pub announce_on: Option<Arc<str>>,
+    /// The link on which we hold it and do not announce it yet: claims by others should be heard there all
+    /// the same.
+    pub listen_on: Option<Arc<str>>,
 }
 
 /// Compares one VIP.
@@ -200,7 +232,7 @@ fn keep(
     let in_place = wanted.and_then(|place| ours.iter().copied().find(|address| address.link == place.link));
     let current = in_place.unwrap_or(first);
     if view.was_unheard && current.silent.is_none() {
-        heard_again(vip, view.probe, current, decision);
+        heard_again(vip, view, current, decision);
         return;
     }
     if in_place.is_some() && current.silent.is_none() && view.ledger_usable {
@@ -229,18 +261,22 @@ fn keep(
 }
 
 /// Its link is heard again. Whoever took the VIP meanwhile is a second holder like any other.
-fn heard_again(vip: IpAddr, probe: Probe, current: &BoundAddress, decision: &mut VipDecision) {
+fn heard_again(vip: IpAddr, view: &VipView<'_>, current: &BoundAddress, decision: &mut VipDecision) {
     let link = &current.link;
-    let announcing = match probe {
-        Probe::Free => Announcing::Announced(current.findings.clone()),
-        Probe::Taken(holder) => Announcing::Conflict { holder, bound: true },
+    let in_vain = view.asked_on(current.link_index).map_or(0, |asked| asked.in_vain);
+    let announcing = match (view.rival, view.probe_on(current.link_index)) {
+        (Some(holder), _) | (None, Probe::Taken(holder)) => Announcing::Conflict { holder, bound: true },
         // Who only asks for it is answered by our kernel, and so takes it no more.
-        Probe::Unknown | Probe::Contended { .. } => {
+        (None, Probe::Unknown | Probe::Contended { .. }) if in_vain < IN_VAIN => {
             decision.ask_on = Some(Arc::clone(link));
+            decision.listen_on = Some(Arc::clone(link));
             decision.announcing = Some(Announcing::Pending(format!(
                 "asking on {link} whether another host took {vip} while nobody could reach it here"
             )));
             return;
+        }
+        (None, Probe::Free | Probe::Unknown | Probe::Contended { .. }) => {
+            Announcing::Announced(current.findings.clone())
         }
     };
     decision.announcing = Some(announcing);
@@ -261,12 +297,13 @@ fn move_over(vip: IpAddr, view: &VipView<'_>, current: &BoundAddress, decision: 
         return stays(&"the ledger cannot be used");
     }
     let link = &place.link;
-    if view.probe == Probe::Free {
+    let probe = view.probe_on(place.link_index);
+    if probe == Probe::Free {
         decision.steps.push(Step::BindVip { vip, link: Arc::clone(link) });
         return format!("{vip} moves from {} to {link}", current.link);
     }
     decision.ask_on = Some(Arc::clone(link));
-    match view.probe {
+    match probe {
         Probe::Taken(holder) => stays(&format!("{holder} answers for it on {link}; {}", holder.cure())),
         _ => format!("asking on {link} whether another host holds {vip}, before it moves there"),
     }
@@ -295,7 +332,8 @@ fn take(vip: IpAddr, view: &VipView<'_>, decision: &mut VipDecision) {
         ));
         return;
     }
-    decision.announcing = Some(match view.probe {
+    let probe = view.probe_on(place.link_index);
+    decision.announcing = Some(match probe {
         Probe::Unknown => Announcing::Pending(format!("asking on {link} whether another host holds {vip}")),
         Probe::Contended { mac } => Announcing::Pending(format!(
             "the host with MAC address {} asks for {vip} too; asking again in a few seconds",
@@ -308,7 +346,7 @@ fn take(vip: IpAddr, view: &VipView<'_>, decision: &mut VipDecision) {
             Announcing::Announced(String::new())
         }
     });
-    if view.probe != Probe::Free {
+    if probe != Probe::Free {
         decision.ask_on = Some(Arc::clone(link));
     }
 }

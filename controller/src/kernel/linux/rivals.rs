@@ -18,13 +18,11 @@ use tracing::{debug, warn};
 
 use crate::chain::chain;
 use crate::driver_thread::Trigger;
+use crate::kernel::REAL_SERVERS_ASKED;
 
 /// How long the network has to answer who holds a VIP. RFC 5227 section 1.1 waits 2 s after the last of three
 /// probes; on a server's own segment an answer takes milliseconds.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// Real servers that are asked for their MAC addresses, at most.
-const REAL_SERVERS: usize = 256;
 
 /// The same claim is told to the driver at most this often.
 const TELL_EVERY: Duration = Duration::from_secs(1);
@@ -61,15 +59,10 @@ pub(super) fn probe(
     verdicts.into_iter().map(|(vip, verdict)| (vip, probe(verdict))).collect()
 }
 
-/// Finds out which real server has a MAC address.
-pub(super) fn identify(link: &Link, own: &[Mac], mac: Mac, real_servers: &[IpAddr]) -> Holder {
-    Holder { mac, real_server: macs_of(link, own, real_servers).get(&mac).copied() }
-}
-
 /// Asks for real servers as for VIPs: who answers for a RIP is that real server. One on another segment does not
 /// answer here.
-fn macs_of(link: &Link, own: &[Mac], real_servers: &[IpAddr]) -> BTreeMap<Mac, IpAddr> {
-    let asked = &real_servers[..real_servers.len().min(REAL_SERVERS)];
+pub(super) fn macs_of(link: &Link, own: &[Mac], real_servers: &[IpAddr]) -> BTreeMap<Mac, IpAddr> {
+    let asked = &real_servers[..real_servers.len().min(REAL_SERVERS_ASKED)];
     match vip_holders(link, own, asked, PROBE_TIMEOUT) {
         Ok(verdicts) => verdicts
             .into_iter()

@@ -148,6 +148,7 @@ impl World {
                     self.driver.kernel.table.remove(&key);
                 }
             }
+            H::ReplaceService(index) => self.replace_service(index),
             H::RemoveDestination(index) => {
                 if let Some((_, service)) = self.ours(index) {
                     service.destinations.pop_first();
@@ -225,6 +226,16 @@ impl World {
             H::LedgerReadOnly(read_only) => self.ledger_read_only(read_only),
             H::LinkGone(gone) => self.link_gone(gone),
             H::NoCarrier(gone) => self.no_carrier(gone),
+        }
+    }
+
+    fn replace_service(&mut self, index: usize) {
+        let Some((key, _)) = self.ours(index) else { return };
+        self.driver.kernel.table.remove(&key);
+        self.driver.kernel.made_meanwhile.insert(key, foreign_service());
+        self.pass(Scope::Full);
+        if self.driver.kernel.made_meanwhile.remove(&key).is_none() {
+            self.foreign.insert(key, foreign_service());
         }
     }
 

@@ -1,5 +1,5 @@
-//! What on the links of our VIPs keeps clients from reaching them, and when to look again. Pure: the time is passed
-//! in.
+//! What on the links of our VIPs keeps clients from reaching them, and when to look again. Pure: the time is
+//! passed in.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -36,8 +36,15 @@ struct Rival {
     holder: Option<Holder>,
 }
 
+impl Rival {
+    fn is_real_server(&self) -> bool {
+        self.holder.is_some_and(|holder| holder.real_server.is_some())
+    }
+}
+
 impl Rivals {
-    /// Another station claimed the VIP. Says whether it is still to be found out who that is.
+    /// Another station claimed the VIP. Says whether it is to be found out who that is: also of one that was
+    /// none of the real servers, since that one may only have been down when they were asked.
     pub(super) fn sighted(&mut self, vip: IpAddr, mac: [u8; 6], now: Instant) -> bool {
         let contest = self.known.entry(vip).or_insert_with(|| Contest {
             rivals: BTreeMap::new(),
@@ -46,7 +53,7 @@ impl Rivals {
         });
         if let Some(rival) = contest.rivals.get_mut(&mac) {
             rival.heard = now;
-            return rival.holder.is_none();
+            return !rival.is_real_server();
         }
         let room = contest.rivals.len() < RIVALS;
         if room {
@@ -71,13 +78,22 @@ impl Rivals {
         self.identified(vip, holder);
     }
 
-    /// The VIPs that a station claims.
-    pub(super) fn claimed_by(&self, mac: [u8; 6]) -> Vec<IpAddr> {
-        let claimed = self.known.iter().filter(|(_, contest)| contest.rivals.contains_key(&mac));
-        claimed.map(|(vip, _)| *vip).collect()
+    /// The VIPs that stations claim of which nobody knows yet who they are, with the MAC address of each.
+    pub(super) fn unidentified(&self) -> Vec<(IpAddr, [u8; 6])> {
+        let all = self
+            .known
+            .iter()
+            .flat_map(|(vip, contest)| contest.rivals.iter().map(move |(mac, rival)| (*vip, *mac, rival)));
+        all.filter(|(_, _, rival)| rival.holder.is_none()).map(|(vip, mac, _)| (vip, mac)).collect()
     }
 
-    /// Who is shown: the one that has been there longest, so that several rivals don't make the condition flap.
+    /// Whether another station claims the VIP, whoever that is.
+    pub(super) fn is_contested(&self, vip: IpAddr) -> bool {
+        self.known.contains_key(&vip)
+    }
+
+    /// Who is shown: the one that has been there longest, so that several rivals don't make the condition
+    /// flap.
     pub(super) fn holder(&self, vip: IpAddr) -> Option<Holder> {
         let known = self.known.get(&vip)?.rivals.values().filter(|rival| rival.holder.is_some());
         known.min_by_key(|rival| rival.since)?.holder
@@ -123,7 +139,8 @@ impl Rivals {
         self.known.values().map(|contest| contest.asked + ASK_EVERY).min()
     }
 
-    /// Whether to defend the VIP now, as RFC 5227 section 2.4 lets one do that keeps its address whatever happens.
+    /// Whether to defend the VIP now, as RFC 5227 section 2.4 lets one do that keeps its address whatever
+    /// happens.
     pub(super) fn may_defend(&mut self, vip: IpAddr, now: Instant) -> bool {
         let Some(contest) = self.known.get_mut(&vip) else { return false };
         let may = contest.defended.is_none_or(|at| at + DEFEND_EVERY <= now);
@@ -166,10 +183,14 @@ mod tests {
         assert!(rivals.sighted(vip(), MAC, start));
         assert_eq!(rivals.holder(vip()), None);
         assert!(rivals.sighted(vip(), MAC, start + seconds(1)), "still not known");
-        assert_eq!(rivals.claimed_by(MAC), [vip()]);
+        assert_eq!(rivals.unidentified(), [(vip(), MAC)]);
         assert!(rivals.identified(vip(), holder(MAC)));
         assert_eq!(rivals.holder(vip()), Some(holder(MAC)));
-        assert!(!rivals.sighted(vip(), MAC, start + seconds(2)));
+        assert!(rivals.unidentified().is_empty());
+        assert!(rivals.sighted(vip(), MAC, start + seconds(2)), "a real server that was down, perhaps");
+        let real_server = Holder { real_server: "192.168.40.12".parse().ok(), ..holder(MAC) };
+        assert!(rivals.identified(vip(), real_server));
+        assert!(!rivals.sighted(vip(), MAC, start + seconds(3)));
     }
 
     #[test]

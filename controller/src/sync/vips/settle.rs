@@ -65,7 +65,8 @@ impl<K: Kernel> Driver<K> {
                 _ => {}
             }
         }
-        // What was bound just now is looked at once more: a move has a second half, and its link may have findings.
+        // What was bound just now is looked at once more: a move has a second half, and its link may have
+        // findings.
         for (step, _) in applied.results().filter(|(_, result)| result.is_ok()) {
             if let Step::BindVip { vip, .. } = step {
                 self.vips.due.insert(*vip);
@@ -80,7 +81,8 @@ impl<K: Kernel> Driver<K> {
             }
         }
         if std::mem::take(&mut self.vips.listen_due) {
-            self.kernel.listen(&self.vips.held);
+            let bound = self.vips.listened_for().map(|bound| (bound.vip, bound.link)).collect();
+            self.kernel.listen(&bound);
         }
     }
 }

@@ -1,14 +1,13 @@
 //! Between the driver and the neighbours: announcing what is held, and hearing that others claim it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Instant;
 
 use lvs_net::announce::Announced;
-use lvs_plan::diff::Holder;
 
 use super::identities::Identity;
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, REAL_SERVERS_ASKED};
 use crate::sync::Driver;
 
 impl<K: Kernel> Driver<K> {
@@ -24,44 +23,54 @@ impl<K: Kernel> Driver<K> {
         }
     }
 
-    /// Takes in that another station claimed a VIP, which we may hold: the VIP is defended, and it is found out who
-    /// that is.
+    /// Takes in that another station claimed a VIP, which we may hold: the VIP is defended, and it is found
+    /// out who that is.
     pub fn claimed(&mut self, vip: IpAddr, mac: [u8; 6], now: Instant) {
-        let Some(claimed) = self.vips.is_held(vip) else { return };
+        let Some(claimed) = self.vips.is_listened_for(vip) else { return };
         if self.vips.rivals.sighted(vip, mac, now) {
-            match self.vips.identities.of(claimed.link, mac, now) {
-                Identity::Known(holder) => self.is_claimed_by(vip, holder),
-                Identity::Asked => {}
-                Identity::Ask => self.kernel.identify(claimed.link, mac, &self.suspects(claimed)),
-            }
+            self.look_into(claimed, mac, now);
         }
-        if self.vips.rivals.may_defend(vip, now) {
+        if self.vips.is_held(vip).is_some() && self.vips.rivals.may_defend(vip, now) {
             self.kernel.announce(&[claimed]);
         }
     }
 
-    /// Takes in who it is that claims VIPs on the link with this index: all that it has claimed until now.
-    pub fn identified(&mut self, link: u32, holder: Holder, now: Instant) {
-        self.vips.identities.answered(link, holder, now);
-        for vip in self.vips.rivals.claimed_by(holder.mac) {
-            if self.vips.is_held(vip).is_some_and(|held| held.link == link) {
-                self.is_claimed_by(vip, holder);
+    /// Takes in which real servers have which MAC addresses, as this question found out.
+    pub fn identified(&mut self, question: u64, macs: BTreeMap<[u8; 6], IpAddr>, now: Instant) {
+        let Some(link) = self.vips.identities.answered(question, macs, now) else { return };
+        for (vip, mac) in self.vips.rivals.unidentified() {
+            if let Some(claimed) = self.vips.is_listened_for(vip).filter(|claimed| claimed.link == link) {
+                self.look_into(claimed, mac, now);
             }
         }
     }
 
-    fn is_claimed_by(&mut self, vip: IpAddr, holder: Holder) {
-        if self.vips.rivals.identified(vip, holder) {
-            self.vips.also_due([vip]);
+    fn look_into(&mut self, claimed: Announced, mac: [u8; 6], now: Instant) {
+        let Announced { link, vip } = claimed;
+        let mut real_servers = self.real_servers(vip);
+        real_servers.truncate(REAL_SERVERS_ASKED);
+        match self.vips.identities.of(link, mac, &real_servers, now) {
+            Identity::Known(holder) => {
+                if self.vips.rivals.identified(vip, holder) {
+                    self.vips.also_due([vip]);
+                }
+            }
+            Identity::Later => {}
+            Identity::Ask => {
+                let suspects = self.suspects(claimed);
+                let question = self.vips.identities.ask(link, mac, &suspects, now);
+                self.kernel.identify(question, link, &suspects);
+            }
         }
     }
 
-    /// Who may claim VIPs on a link: the real servers of the claimed one first, because a question has room for so
-    /// many only, then those of all that are held there, because one answer counts for all.
+    /// Who may claim VIPs on a link: the real servers of the claimed one first, because a question has room
+    /// for so many only, then those of all that are listened for there, because one answer counts for all.
     fn suspects(&self, claimed: Announced) -> Vec<IpAddr> {
-        let others = self.vips.held.iter().filter(|(_, link)| **link == claimed.link).map(|(vip, _)| *vip);
+        let others = self.vips.listened_for().filter(|other| other.link == claimed.link);
         let mut seen = BTreeSet::new();
-        let all = std::iter::once(claimed.vip).chain(others).flat_map(|vip| self.real_servers(vip));
-        all.filter(|real_server| seen.insert(*real_server)).collect()
+        let all =
+            std::iter::once(claimed).chain(others).flat_map(|Announced { vip, .. }| self.real_servers(vip));
+        all.filter(|real_server| seen.insert(*real_server)).take(REAL_SERVERS_ASKED).collect()
     }
 }

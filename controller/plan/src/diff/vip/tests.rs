@@ -10,7 +10,7 @@ fn vip_view<'a>(bound: &'a [BoundAddress], role: &'a Role, probe: Probe) -> VipV
         bound,
         link: at("eth0"),
         link_is_named: false,
-        probe,
+        asked: asked_on("eth0", probe),
         was_unheard: false,
         rival: None,
         role,
@@ -18,18 +18,27 @@ fn vip_view<'a>(bound: &'a [BoundAddress], role: &'a Role, probe: Probe) -> VipV
     }
 }
 
+fn index(link: &str) -> u32 {
+    2 + link.trim_start_matches("eth").parse::<u32>().unwrap()
+}
+
+#[allow(clippy::unnecessary_wraps)] // what a view holds
+fn asked_on(link: &str, probe: Probe) -> Option<Asked> {
+    Some(Asked { link_index: index(link), probe, in_vain: 0 })
+}
+
 fn on(link: &str, ours: bool) -> BoundAddress {
-    BoundAddress { link: link.into(), link_index: 2, ours, silent: None, findings: String::new() }
+    BoundAddress { link: link.into(), link_index: index(link), ours, silent: None, findings: String::new() }
 }
 
 #[allow(clippy::unnecessary_wraps)] // what a view holds
 fn at(link: &str) -> Result<Place, String> {
-    Ok(Place { link: link.into(), silent: None })
+    Ok(Place { link: link.into(), link_index: index(link), silent: None })
 }
 
 #[allow(clippy::unnecessary_wraps)] // what a view holds
 fn silent(link: &str) -> Result<Place, String> {
-    Ok(Place { link: link.into(), silent: Some(format!("{link} has no carrier")) })
+    Ok(Place { link: link.into(), link_index: index(link), silent: Some(format!("{link} has no carrier")) })
 }
 
 fn bind(link: &str) -> Step {
@@ -173,6 +182,7 @@ fn on_a_link_that_is_heard_again_a_vip_is_announced_only_when_nobody_took_it_mea
     for probe in [Probe::Unknown, Probe::Contended { mac: MAC }] {
         let asks = back(probe);
         assert!(asks.ask_on.as_deref() == Some("eth0") && asks.announce_on.is_none());
+        assert_eq!(asks.listen_on.as_deref(), Some("eth0"), "who took it may be heard before he answers");
         assert!(matches!(asks.announcing, Some(Announcing::Pending(_))));
     }
     let holder = Holder { mac: MAC, real_server: None };
@@ -187,6 +197,54 @@ fn on_a_link_that_is_heard_again_a_vip_is_announced_only_when_nobody_took_it_mea
 }
 
 #[test]
+fn a_vip_that_is_heard_again_and_cannot_be_asked_for_is_announced_after_three_tries() {
+    let bound = [on("eth0", true)];
+    let after = |link_index, probe, in_vain| {
+        let asked = Some(Asked { link_index, probe, in_vain });
+        vip(
+            address(WEB),
+            &VipView { was_unheard: true, asked, ..vip_view(&bound, &Role::Active, Probe::Free) },
+        )
+    };
+    for probe in [Probe::Unknown, Probe::Contended { mac: MAC }] {
+        assert_eq!(after(2, probe, 2).announce_on, None);
+        let announced = after(2, probe, 3);
+        assert!(announced.announce_on.as_deref() == Some("eth0") && announced.ask_on.is_none());
+        assert_eq!(announced.announcing, Some(Announcing::Announced(String::new())));
+        assert_eq!(after(3, probe, 3).announce_on, None, "those were tries on another link");
+    }
+    let holder = Holder { mac: MAC, real_server: None };
+    let taken = after(2, Probe::Taken(holder), 3).announcing;
+    assert_eq!(taken, Some(Announcing::Conflict { holder, bound: true }));
+}
+
+#[test]
+fn who_is_heard_to_claim_a_vip_while_it_is_asked_for_is_a_second_holder() {
+    let bound = [on("eth0", true)];
+    let holder = Holder { mac: MAC, real_server: None };
+    let view =
+        VipView { was_unheard: true, rival: Some(holder), ..vip_view(&bound, &Role::Active, Probe::Unknown) };
+    let decision = vip(address(WEB), &view);
+    assert_eq!(decision.announcing, Some(Announcing::Conflict { holder, bound: true }));
+    assert!(decision.ask_on.is_none() && decision.announce_on.as_deref() == Some("eth0"));
+}
+
+#[test]
+fn an_answer_counts_on_the_link_where_it_was_asked_and_on_no_other() {
+    let web = address(WEB);
+    let elsewhere = asked_on("eth1", Probe::Free);
+    let asks = vip(web, &VipView { asked: elsewhere, ..vip_view(&[], &Role::Active, Probe::Free) });
+    assert!(asks.steps.is_empty() && asks.ask_on.as_deref() == Some("eth0"), "{asks:?}");
+    let bound = [on("eth0", true)];
+    let view = VipView { was_unheard: true, ..vip_view(&bound, &Role::Active, Probe::Free) };
+    let asks = vip(web, &VipView { asked: elsewhere, ..view.clone() });
+    assert!(asks.announce_on.is_none() && asks.ask_on.as_deref() == Some("eth0"), "{asks:?}");
+    let view = VipView { was_unheard: false, link: at("eth1"), link_is_named: true, ..view };
+    let asks = vip(web, &view);
+    assert!(asks.steps.is_empty() && asks.ask_on.as_deref() == Some("eth1"), "{asks:?}");
+}
+
+#[test]
 fn a_vip_asks_on_the_link_that_holds_it_before_it_moves_to_the_named_one() {
     let bound = [on("eth0", true)];
     let view = VipView {
@@ -196,7 +254,7 @@ fn a_vip_asks_on_the_link_that_holds_it_before_it_moves_to_the_named_one() {
         ..vip_view(&bound, &Role::Active, Probe::Unknown)
     };
     assert_eq!(vip(address(WEB), &view).ask_on.as_deref(), Some("eth0"));
-    let free = vip(address(WEB), &VipView { probe: Probe::Free, ..view });
+    let free = vip(address(WEB), &VipView { asked: asked_on("eth0", Probe::Free), ..view });
     assert!(free.steps.is_empty(), "the answer is about eth0: {free:?}");
 }
 
@@ -215,7 +273,7 @@ fn a_vip_moves_to_the_named_link_by_binding_there_first() {
     let asked = vip(address(WEB), &view);
     assert_eq!((asked.steps.len(), asked.ask_on.as_deref()), (0, Some("eth1")));
     assert_eq!(asked.announce_on.as_deref(), Some("eth0"), "meanwhile");
-    let free = vip(address(WEB), &VipView { probe: Probe::Free, ..view.clone() });
+    let free = vip(address(WEB), &VipView { asked: asked_on("eth1", Probe::Free), ..view.clone() });
     assert_eq!(free.steps, [bind("eth1")]);
     let both = [on("eth0", true), on("eth1", true)];
     let moved = vip(address(WEB), &VipView { bound: &both, ..view });
@@ -232,7 +290,8 @@ fn a_vip_stays_where_it_is_when_it_cannot_move_and_says_why() {
         (silent("eth1"), Probe::Free, "no carrier"),
         (at("eth1"), Probe::Taken(holder), "02:00:00:00:00:09"),
     ] {
-        let view = VipView { link, link_is_named: true, ..vip_view(&here, &Role::Active, probe) };
+        let asked = asked_on("eth1", probe);
+        let view = VipView { link, link_is_named: true, asked, ..vip_view(&here, &Role::Active, probe) };
         let stays = vip(address(WEB), &view);
         assert!(stays.steps.is_empty() && stays.announce_on.as_deref() == Some("eth0"));
         assert!(
