@@ -114,6 +114,8 @@ kubelet=$!
   --cluster-cidr=10.244.0.0/16 --proxy-mode=iptables --conntrack-max-per-core=0 > $share/kube-proxy.log 2>&1 &
 say "the kubelet runs"
 wait $kubelet
+code=$?
 # Still there to be asked why.
-say "the kubelet ended with exit code $?"
+say "the kubelet ended with exit code $code"
+echo $code > $share/kubelet.code
 wait

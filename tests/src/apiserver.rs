@@ -2,6 +2,7 @@
 //!
 //! Guests reach it at [`GUEST_SEES_HOST`]: QEMU's user network leads there to the host's loopback.
 
+pub mod agent;
 pub mod binary;
 mod kubeconfig;
 pub mod pki;

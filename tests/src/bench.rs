@@ -6,6 +6,7 @@
 //! | [`record`] | what is to be measured, and what was |
 //! | [`measure`] | the measurements, one after the other |
 //! | `contender`, `agent` | who is measured |
+//! | `stock` | an API server with the objects, on the host |
 //! | `witness`, `process` | how the end is seen; memory and processor time |
 //! | `netlink` | the floor: an independent sender of messages that were encoded before |
 //! | [`statistics`], [`goal`], [`report`] | from figures to tables |
@@ -21,6 +22,7 @@ pub mod record;
 pub mod report;
 pub mod shape;
 pub mod statistics;
+mod stock;
 mod witness;
 
 use std::fmt::Write as _;
@@ -28,15 +30,17 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 
+use crate::apiserver::{KubeBinary, Preparation};
 use crate::cache::Cache;
 use crate::cluster::image;
 use crate::controller::checkout;
 use crate::guest::{self, Guest, Job, Stream};
 use crate::progress;
-use record::{Event, Record, Settings};
+use record::{Event, Record, Settings, Subject};
 use report::Report;
+use stock::Stock;
 
 /// A whole run takes half an hour on two processors without KVM.
 const LIMIT: Duration = Duration::from_hours(4);
@@ -60,22 +64,52 @@ pub fn build() -> Result<(PathBuf, PathBuf)> {
     Ok((driver, controller))
 }
 
-/// Measures in a guest of its own; the report as Markdown.
-pub fn run(settings: &Settings, options: &guest::Options) -> Result<String> {
+/// Measures in a guest of its own; the report as Markdown. Without `kubernetes` the part of the API server is left
+/// out.
+pub fn run(settings: &Settings, options: &guest::Options, kubernetes: Option<Preparation>) -> Result<String> {
+    // Nothing is compiled while something is measured.
+    let kubernetes = kubernetes.map(Preparation::wait).transpose()?;
     let guest = Guest::boot(&Cache::open()?, options)?;
     let facts = facts(&guest, options, settings)?;
+    let mut records = Vec::new();
+    let measured = measure_all(settings, &guest, kubernetes.as_ref(), &mut records);
+    let tables = Report { settings, records: &records }.markdown();
+    if measured.is_err() {
+        // What was measured before is not lost.
+        progress::line(&tables);
+    }
+    measured?;
+    guest.stop()?;
+    Ok(format!("{facts}\n{tables}"))
+}
+
+fn measure_all(
+    settings: &Settings,
+    guest: &Guest,
+    kubernetes: Option<&KubeBinary>,
+    records: &mut Vec<Record>,
+) -> Result<()> {
+    if let Some(settings) = settings.without_apiserver() {
+        measure_in(guest, &settings, records)?;
+    }
+    // Last, for an API server takes its part of the processors.
+    if let Some(kubernetes) = kubernetes {
+        for shape in &settings.api_sizes {
+            let stock = Stock::new(kubernetes, *shape)?;
+            measure_in(guest, &settings.of(stock.served()?), records)?;
+            stock.check_statuses()?;
+        }
+    }
+    Ok(())
+}
+
+fn measure_in(guest: &Guest, settings: &Settings, records: &mut Vec<Record>) -> Result<()> {
     let job = Job { input: serde_json::to_string(settings)?, ..Job::new(["lab", "guest-bench"]) };
     let mut follower = Follower::new();
     let code = guest.run(&job, LIMIT, |stream, bytes| follower.take(stream, bytes))?;
-    let (records, said) = follower.end();
-    let tables = Report { settings, records: &records }.markdown();
-    if code != 0 {
-        // What was measured before is not lost.
-        progress::line(&tables);
-        bail!("measuring failed; the guest's files are in {}\n{said}", guest.folder().display());
-    }
-    guest.stop()?;
-    Ok(format!("{facts}\n{tables}"))
+    let said = follower.end(code == 0, records);
+    ensure!(code == 0, "measuring failed; the guest's files are in {}\n{said}", guest.folder().display());
+    Ok(())
 }
 
 /// Which machine, kernel and peers.
@@ -149,18 +183,26 @@ impl Follower {
         }
     }
 
-    /// Records, and whatever else was said.
-    fn end(mut self) -> (Vec<Record>, String) {
-        if let Some(step) = self.step.take() {
+    /// Adds what was found, and returns whatever else was said.
+    fn end(mut self, is_well: bool, records: &mut Vec<Record>) -> String {
+        if let Some(step) = self.step.take().filter(|_| is_well) {
             step.done();
         }
-        (self.records, String::from_utf8_lossy(&self.errors).into_owned())
+        records.append(&mut self.records);
+        String::from_utf8_lossy(&self.errors).into_owned()
     }
 }
 
 /// A figure of a table that takes long to fill, as soon as it is there.
 fn shown(record: &Record) -> Option<String> {
-    let Record::Programming { contender, shape, seconds, pass } = record else { return None };
+    let (contender, shape, seconds, pass) = match record {
+        Record::Programming { contender, shape, seconds, pass } => (contender, shape, seconds, pass),
+        Record::Memory { subject: Subject::AgentFromApiServer, shape, memory, .. } => {
+            let private = report::megabytes(memory.private);
+            return Some(format!("  {shape}  {:22} {private:.1} MB", report::FROM_API_SERVER));
+        }
+        _ => return None,
+    };
     let time = seconds.map_or("not in time".to_owned(), |seconds| format!("{seconds:.3} s"));
     let own = pass.map_or(String::new(), |pass| {
         format!(" (ingest {:.3} s, pass {:.3} s)", pass.ingest.as_secs_f64(), pass.pass.as_secs_f64())

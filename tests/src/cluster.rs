@@ -7,6 +7,7 @@
 //! | [`network`] | the switch, its hosts and their addresses |
 //! | [`control_plane`] | etcd, API server, controller manager, scheduler |
 //! | [`node`] | a guest with containerd and a kubelet |
+//! | `joining` | how long nodes may take to join, and when it is all started once more |
 //! | [`traffic`] | requests, and who answered them |
 //! | [`rights`] | what the agent may do by its roles, and what it does |
 //! | [`act`] | the steps that are shown and checked; what they are played with is in `stage` |
@@ -14,6 +15,7 @@
 pub mod act;
 pub mod control_plane;
 pub mod image;
+mod joining;
 pub mod network;
 pub mod node;
 pub mod rights;
@@ -34,19 +36,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::apiserver::{KubeBinary, Programs};
 use crate::cache::Cache;
-use crate::guest::{Accelerator, Image, Kernel};
+use crate::guest::{Accelerator, Image, Kernel, Lost};
 use crate::packages::{self, Part};
 use crate::progress;
 
 use control_plane::{ControlPlane, Credentials};
+use joining::Verdict;
 use network::{Network, NodeName};
 use node::Node;
 
 /// The nodes. The first is made the active Director, the second one joins later.
 pub const NODES: [NodeName; 2] = [NodeName(1), NodeName(2)];
-/// From switching on to Ready: less than a minute on a calm machine without KVM, and much more on one that is
-/// compiling.
-const READY_LIMIT: Duration = Duration::from_mins(7);
 
 /// What a run showed.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -81,7 +81,7 @@ impl Prepared {
     /// Builds images, Kubernetes and kernel, as far as they are not in the cache. `binary`: a static `lvs-controller`
     /// that is there already.
     pub fn new(binary: Option<&Path>) -> Result<Self> {
-        packages::require(&[Part::Guest, Part::Apiserver, Part::Cluster])?;
+        packages::require(&[Part::Guest, Part::Apiserver, Part::Image, Part::Cluster])?;
         let cache = Cache::open()?;
         // Downloads and compiling at once: one waits for the network, the other for the processors.
         let kube = KubeBinary::prepare_in_background(&cache, Programs::Cluster);
@@ -224,52 +224,55 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Starts it, with what it logs in `folder`, and waits until its nodes are ready.
+    /// Starts it, with what it logs in `folder`, and waits until its nodes are ready. If one does not join, control
+    /// plane and nodes are started once more; the hosts beside them stay.
     pub fn start(lab: &Path, folder: &Path) -> Result<Self> {
         let step = progress::step("starting a cluster of two nodes");
         let cache = Cache::open()?;
         let kube = KubeBinary::prepare_in_background(&cache, Programs::Cluster).wait()?;
-        let state = made(folder.join("control-plane"))?;
         let network = Network::build(lab, &NODES)?;
-        let credentials = Credentials::write(&state, &NODES)?;
-        let setup =
-            node::Setup { cache: &cache, kube: &kube, credentials: &state, images: &folder.join(IMAGES) };
-        // They boot while the control plane starts.
-        let (nodes, plane) = thread::scope(|scope| {
-            let nodes = NODES.map(|name| scope.spawn(move || Node::boot(name, setup)));
-            let plane = ControlPlane::start(&kube, &state, &credentials, &step);
-            let nodes =
-                nodes.map(|node| node.join().unwrap_or_else(|_| Err(anyhow!("booting a node panicked"))));
-            (nodes, plane)
-        });
-        let [first, second] = nodes;
-        let (nodes, plane) = ([first?, second?], plane?);
-        let cluster = Self { plane, nodes, network };
-        cluster.wait_until_ready(&step)?;
+        let start = |number| {
+            let state = made(folder.join(format!("control-plane-{number}")))?;
+            let images = folder.join(IMAGES);
+            let setup = node::Setup { cache: &cache, kube: &kube, credentials: &state, images: &images };
+            start_nodes(setup, &step)
+        };
+        let (plane, nodes) = joining::start(start, progress::line)?;
         step.done();
-        Ok(cluster)
+        Ok(Self { plane, nodes, network })
     }
+}
 
-    fn wait_until_ready(&self, step: &progress::Step) -> Result<()> {
-        let deadline = Instant::now() + READY_LIMIT;
-        loop {
-            let mut missing = Vec::new();
-            for node in &self.nodes {
-                node.check_alive()?;
-                if !node.has_images()? || !self.plane.is_ready(node.name()) {
-                    missing.push(format!("{}: {}", node.name(), node.stage()));
-                }
+/// Starts control plane and nodes. After an error nothing of them runs.
+fn start_nodes(setup: node::Setup<'_>, step: &progress::Step) -> Result<(ControlPlane, [Node; 2])> {
+    let credentials = Credentials::write(setup.credentials, &NODES)?;
+    // They boot while the control plane starts.
+    let (nodes, plane) = thread::scope(|scope| {
+        let nodes = NODES.map(|name| scope.spawn(move || Node::boot(name, setup)));
+        let plane = ControlPlane::start(setup.kube, setup.credentials, &credentials, step);
+        let nodes = nodes.map(|node| node.join().unwrap_or_else(|_| Err(anyhow!("booting a node panicked"))));
+        (nodes, plane)
+    });
+    let [first, second] = nodes;
+    let (nodes, plane) = ([first?, second?], plane?);
+    wait_until_joined(&plane, &nodes, step)?;
+    Ok((plane, nodes))
+}
+
+fn wait_until_joined(plane: &ControlPlane, nodes: &[Node], step: &progress::Step) -> Result<()> {
+    let start = Instant::now();
+    loop {
+        let sights = nodes.iter().map(|node| node.look(plane)).collect::<Result<Vec<_>>>()?;
+        match joining::judge(&sights, start.elapsed()) {
+            Verdict::Joined => return Ok(()),
+            Verdict::Waiting(note) => step.note(note),
+            Verdict::Lost(lost, why) => {
+                let lost = nodes.iter().filter(|node| lost.contains(&node.name()));
+                let words: Vec<_> = lost.map(Node::last_words).collect();
+                bail!(Lost { why, words: words.join("\n") });
             }
-            if missing.is_empty() {
-                return Ok(());
-            }
-            if Instant::now() > deadline {
-                let words: Vec<_> = self.nodes.iter().map(Node::last_words).collect();
-                bail!("nodes are not ready in time: {}\n{}", missing.join(", "), words.join("\n"));
-            }
-            step.note(missing.join(", "));
-            thread::sleep(Duration::from_millis(500));
         }
+        thread::sleep(Duration::from_millis(500));
     }
 }
 

@@ -56,7 +56,7 @@ pub fn play(acts: Acts, guest: guest::Options) -> Result<()> {
     let parts: &[Part] = match acts {
         Acts::Standalone => &[Part::Guest],
         Acts::NoCluster => &[Part::Guest, Part::Apiserver],
-        Acts::All => &[Part::Guest, Part::Apiserver, Part::Cluster],
+        Acts::All => &[Part::Guest, Part::Apiserver, Part::Image, Part::Cluster],
     };
     packages::require(parts)?;
     let result = play_acts(&mut narrator, acts, guest);

@@ -8,6 +8,7 @@ mod agent;
 mod archive;
 mod image;
 mod jobs;
+mod lost;
 mod machine;
 mod offer;
 
@@ -27,6 +28,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 pub use agent::serve;
 pub use image::{Image, Kernel};
 pub use jobs::{Interrupts, Job, Late, Stream};
+pub use lost::Lost;
 pub use machine::{Accelerator, Nic};
 pub use offer::{Done, Offer, on_host};
 
@@ -91,6 +93,7 @@ impl Default for Options {
 
 /// A running guest.
 pub struct Guest {
+    name: String,
     folder: PathBuf,
     share: Share,
     life: Life,
@@ -142,7 +145,7 @@ impl Guest {
         let program = machine::program()?;
         let start = || Daemon::start("qemu", folder, &program, &arguments);
         let life = Life::Ours { qemu: Mutex::new(start()?), _pulse: pulse };
-        let guest = Self { folder: folder.to_owned(), share, life };
+        let guest = Self { name: options.name.clone(), folder: folder.to_owned(), share, life };
         let mut again = true;
         let end = Instant::now() + BOOT_LIMIT;
         while !guest.share.has("ready") {
@@ -160,7 +163,8 @@ impl Guest {
             }
             guest.check_alive()?;
             if Instant::now() > end {
-                bail!("the guest is not up after {} s\n{}", BOOT_LIMIT.as_secs(), guest.last_words());
+                let why = format!("{} is not up after {} s", guest.name, BOOT_LIMIT.as_secs());
+                bail!(Lost { why, words: guest.last_words(&[]) });
             }
             thread::sleep(LOOK);
         }
@@ -171,7 +175,7 @@ impl Guest {
     /// The guest with its files in this folder, which another process has booted.
     pub(crate) fn of_another(folder: PathBuf) -> Self {
         let share = Share::new(folder.join("share"));
-        Self { folder, share, life: Life::Anothers }
+        Self { name: "the guest".to_owned(), folder, share, life: Life::Anothers }
     }
 
     /// Where its console, QEMU's messages and the jobs' outputs are.
@@ -241,30 +245,29 @@ impl Guest {
         }
     }
 
+    /// How it ended, if it did.
+    pub(crate) fn ended(&self) -> Option<String> {
+        if let Some(mut qemu) = self.qemu() {
+            return Some(format!("QEMU: {}", qemu.ended()?));
+        }
+        let age = age(&self.share.path("alive"));
+        age.is_none_or(|age| age > SILENCE).then(|| "not heard of".to_owned())
+    }
+
     /// An error with its last words if it has ended.
     pub fn check_alive(&self) -> Result<()> {
-        let status = if let Some(mut qemu) = self.qemu() {
-            qemu.ended().map(|status| status.to_string())
-        } else {
-            let age = age(&self.share.path("alive"));
-            age.is_none_or(|age| age > SILENCE).then(|| "not heard of".to_owned())
-        };
-        match status {
+        match self.ended() {
             None => Ok(()),
-            Some(status) => bail!("the guest has ended (QEMU: {status}).\n{}", self.last_words()),
+            Some(how) => {
+                let why = format!("{} has ended ({how})", self.name);
+                bail!(Lost { why, words: self.last_words(&[]) })
+            }
         }
     }
 
-    fn last_words(&self) -> String {
-        ["console", "qemu.log"]
-            .map(|name| {
-                let text = fs::read(self.folder.join(name)).unwrap_or_default();
-                let text = String::from_utf8_lossy(&text);
-                let lines: Vec<_> = text.lines().collect();
-                let tail = lines[lines.len().saturating_sub(12)..].join("\n");
-                format!("--- {}\n{tail}", self.folder.join(name).display())
-            })
-            .join("\n")
+    /// The ends of its console, of QEMU's messages and of these logs in its folder.
+    pub(crate) fn last_words(&self, logs: &[&str]) -> String {
+        lost::words(["console", "qemu.log"].iter().chain(logs).map(|name| self.folder.join(name)))
     }
 }
 

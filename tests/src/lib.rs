@@ -10,6 +10,7 @@
 //! | [`topology`] | hosts as network namespaces, joined by switches | in the guest |
 //! | [`foreign`], [`table`] | what is not ours on a Director, and the kernel's table as ipvsadm tells it | in the guest |
 //! | [`eventually`] | waiting with a limit | anywhere |
+//! | [`objects`] | objects of the API | anywhere |
 //! | [`web`], [`load`] | the real servers' web server and the client | in the guest |
 //! | [`cluster`] | two nodes with kubelets, and the operator installed into them | on the host |
 //! | [`demo`] | the tutorial, played and checked | on the host |
@@ -28,6 +29,7 @@ pub mod eventually;
 pub mod foreign;
 pub mod guest;
 pub mod load;
+pub mod objects;
 pub mod packages;
 pub mod progress;
 pub mod standing;

@@ -19,6 +19,8 @@ pub enum Part {
     Guest,
     /// The API server and kubectl.
     Apiserver,
+    /// The agent's image.
+    Image,
     /// Kubelets in guests of their own.
     Cluster,
     /// Peers to measure beside.
@@ -27,7 +29,7 @@ pub enum Part {
 
 impl Part {
     /// Every part.
-    pub const ALL: [Self; 4] = [Self::Guest, Self::Apiserver, Self::Cluster, Self::Bench];
+    pub const ALL: [Self; 5] = [Self::Guest, Self::Apiserver, Self::Image, Self::Cluster, Self::Bench];
 }
 
 /// A Debian package.
@@ -58,16 +60,16 @@ pub const PACKAGES: &[Package] = &[
     package(Part::Guest, "iputils-ping", "ping, for tests of ARP"),
     package(Part::Guest, "tcpdump", "the witness of what goes over a wire"),
     package(Part::Guest, "curl", "requests in the demo and by hand"),
+    package(Part::Image, "buildah", "builds the controller's image without a daemon"),
+    package(
+        Part::Image,
+        "golang-github-containers-common",
+        "/etc/containers/policy.json, without which buildah ends",
+    ),
     package(Part::Cluster, "iptables", "kube-proxy's rules in the cluster's guests"),
     package(Part::Cluster, "containerd", "runs the cluster's pods"),
     package(Part::Cluster, "runc", "starts their containers for containerd"),
     package(Part::Cluster, "containernetworking-plugins", "the cluster's pod network"),
-    package(Part::Cluster, "buildah", "builds the controller's image without a daemon"),
-    package(
-        Part::Cluster,
-        "golang-github-containers-common",
-        "/etc/containers/policy.json, without which buildah ends",
-    ),
     package(Part::Bench, "keepalived", "measured beside the controller in `cargo lab bench program`"),
 ];
 
@@ -260,6 +262,13 @@ mod tests {
         let policy = "ipvsadm:\n  Installed: (none)\n  Candidate: 1:1.31-1\n\
                       curl:\n  Installed: (none)\n  Candidate: (none)\n";
         assert_eq!(candidates(policy), 1);
+    }
+
+    #[test]
+    fn an_image_is_built_without_what_guests_and_pods_need() {
+        let of_image = PACKAGES.iter().filter(|package| package.part == Part::Image);
+        let names: Vec<_> = of_image.map(|package| package.name).collect();
+        assert_eq!(names, ["buildah", "golang-github-containers-common"]);
     }
 
     #[test]

@@ -37,7 +37,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use crate::guest::PROGRAMS;
 use blueprint::{Blueprint, HostPlan, Naming};
 pub use host::{Host, Process};
-use management::ManagementAddress;
+pub(crate) use management::ManagementAddress;
 
 /// How long a web server may take until it listens. Starting a program takes its time when a machine is emulated.
 const WEB_LIMIT: Duration = Duration::from_mins(1);

@@ -1,5 +1,4 @@
-//! The agent as it is installed, over a directory of manifests: what it takes while nothing happens, and that a restart
-//! writes nothing.
+//! The agent as it is installed: what it takes while nothing happens, and that a restart writes nothing.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -18,29 +17,89 @@ use super::witness;
 const HTTP: &str = "http://127.0.0.1:9472";
 const READY_LIMIT: Duration = Duration::from_mins(10);
 const LOOK: Duration = Duration::from_millis(500);
+/// Between two looks at how many statuses were written: starting `curl` takes its time from the agent.
+const STATUS_LOOK: Duration = Duration::from_secs(1);
 /// Passes after the first that a restarted agent has to have made; one of them is a whole comparison.
 const PASSES: u32 = 4;
+
+/// Where an agent has its objects from.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Source<'a> {
+    /// Manifests.
+    Files,
+    /// An API server on the host that has the objects, by the text of a kubeconfig for guests.
+    ApiServer { kubeconfig: &'a str },
+}
+
+impl Source<'_> {
+    /// Writes what is to be read, and returns the flag and the path that say where it is.
+    fn put(self, shape: Shape, folder: &Path) -> Result<(&'static str, PathBuf)> {
+        match self {
+            Self::Files => {
+                let objects = folder.join("objects");
+                fs::create_dir_all(&objects)?;
+                fs::write(objects.join("objects.yaml"), shape.manifests())?;
+                Ok(("--manifests", objects))
+            }
+            Self::ApiServer { kubeconfig } => {
+                let path = folder.join("kubeconfig");
+                fs::write(&path, kubeconfig)?;
+                Ok(("--kubeconfig", path))
+            }
+        }
+    }
+
+    fn network(self) -> Result<Network> {
+        match self {
+            Self::Files => Network::new(),
+            Self::ApiServer { .. } => Network::managed(),
+        }
+    }
+}
 
 /// An agent that serves a shape.
 pub(super) struct Agent {
     process: Running,
     shape: Shape,
     program: PathBuf,
+    source: (&'static str, PathBuf),
     folder: PathBuf,
     network: Network,
 }
 
 impl Agent {
     /// Starts it over an empty table and waits until every rule is in the kernel and every VIP is bound.
-    pub(super) fn start(program: &Path, shape: Shape, folder: &Path) -> Result<Self> {
-        fs::create_dir_all(folder.join("objects"))?;
-        fs::write(folder.join("objects/objects.yaml"), shape.manifests())?;
-        let network = Network::new()?;
-        let process = run(program, &network, folder, &[])?;
-        let mut agent =
-            Self { process, shape, program: program.to_owned(), folder: folder.to_owned(), network };
+    pub(super) fn start(program: &Path, shape: Shape, source: Source<'_>, folder: &Path) -> Result<Self> {
+        let network = source.network()?;
+        let source = source.put(shape, folder)?;
+        let process = run(program, &network, &source, folder, &[])?;
+        let (program, folder) = (program.to_owned(), folder.to_owned());
+        let mut agent = Self { process, shape, program, source, folder, network };
         agent.await_served()?;
         Ok(agent)
+    }
+
+    /// Waits until the API server has the status of every object. The agent only tells how many it has
+    /// written, so that is when each object had one and nothing was written for as long as `calm`.
+    pub(super) fn await_statuses(
+        &mut self,
+        calm: Duration,
+        told: &mut dyn FnMut(u64) -> Result<()>,
+    ) -> Result<()> {
+        let mut writes = Standstill::new(Instant::now());
+        loop {
+            self.process.check().with_context(|| self.log())?;
+            let (written, is_well) = self.statuses_written()?;
+            told(written)?;
+            let stands = writes.saw(written, Instant::now());
+            if is_well && stands >= calm && written >= u64::from(self.shape.objects()) {
+                return Ok(());
+            }
+            if stands > READY_LIMIT {
+                bail!("the agent has written {written} statuses and no more; its log:\n{}", self.log());
+            }
+            thread::sleep(STATUS_LOOK);
+        }
     }
 
     /// What it has in memory, and its processes.
@@ -57,7 +116,7 @@ impl Agent {
 
     /// Ends it, starts it again over the table that it left, and returns how many writes that made in the kernel.
     pub(super) fn restart(self) -> Result<u32> {
-        let Self { process, shape, program, folder, network } = self;
+        let Self { process, shape, program, source, folder, network } = self;
         process.terminate()?;
         let table = network.director.within(witness::count)??;
         ensure!(
@@ -67,8 +126,8 @@ impl Agent {
             table.1
         );
         // Whole comparisons often, so that there are some soon.
-        let process = run(&program, &network, &folder, &["--resync-seconds", "2"])?;
-        let mut agent = Self { process, shape, program, folder, network };
+        let process = run(&program, &network, &source, &folder, &["--resync-seconds", "2"])?;
+        let mut agent = Self { process, shape, program, source, folder, network };
         agent.await_served()?;
         let passes = agent.metric("lvs_passes_total")?;
         let end = Instant::now() + READY_LIMIT;
@@ -112,14 +171,47 @@ impl Agent {
         value.with_context(|| format!("there is no {name}"))?.parse().with_context(|| name.to_owned())
     }
 
+    /// How many, and whether the last one that was tried is among them.
+    fn statuses_written(&self) -> Result<(u64, bool)> {
+        let state: serde_json::Value = serde_json::from_str(&self.get("/debug/state")?)?;
+        // It is not there before the first write.
+        let writer = &state["statusWriter"];
+        Ok((writer["written"].as_u64().unwrap_or_default(), writer["problem"].is_null()))
+    }
+
     fn log(&self) -> String {
         fs::read_to_string(self.folder.join("log")).unwrap_or_default()
     }
 }
 
-fn run(program: &Path, network: &Network, folder: &Path, flags: &[&str]) -> Result<Running> {
+/// How long a count has not changed.
+struct Standstill {
+    count: u64,
+    since: Instant,
+}
+
+impl Standstill {
+    fn new(now: Instant) -> Self {
+        Self { count: 0, since: now }
+    }
+
+    fn saw(&mut self, count: u64, now: Instant) -> Duration {
+        if count != self.count {
+            *self = Self { count, since: now };
+        }
+        now - self.since
+    }
+}
+
+fn run(
+    program: &Path,
+    network: &Network,
+    (flag, path): &(&str, PathBuf),
+    folder: &Path,
+    flags: &[&str],
+) -> Result<Running> {
     let mut command = Command::new(program);
-    command.args(["run", "--node-name", "director", "--manifests"]).arg(folder.join("objects"));
+    command.args(["run", "--node-name", "director", flag]).arg(path);
     command.arg("--state-dir").arg(folder.join("state")).args(flags);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(folder.join("log"))?);
     Running::start(&network.director, &mut command)
@@ -139,4 +231,20 @@ pub(super) fn keepalived_memory(shape: Shape, folder: &Path, idle: Duration) -> 
     let memory = Memory::of(process.id())?;
     process.terminate()?;
     Ok(memory)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_count_stands_still_from_its_last_change_on() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut writes = Standstill::new(start);
+        let seen = [(1, 0, 1), (2, 5, 0), (4, 5, 2), (5, 6, 0), (25, 6, 20)];
+        for (second, count, stands) in seen {
+            assert_eq!(writes.saw(count, at(second)), Duration::from_secs(stands), "at {second} s");
+        }
+    }
 }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::shape::Shape;
+
 /// A bound that a figure has to keep.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Goal {
@@ -51,9 +53,12 @@ pub const CHANGE: Goal = Goal::AtMost(1.2);
 pub const RESTART: Goal = Goal::AtMost(0.0);
 /// Private memory of the agent at 1,000 x 4 over files, in MB: that of keepalived 2.4.3 by the same rule.
 pub const STANDALONE_MEMORY: Goal = Goal::AtMost(9.3);
-/// Private memory of the agent when its objects come from the API server, in MB, by services and destinations. The bench
-/// measures it over files, which is not the same, so it names these goals and judges none.
-pub const API_SERVER_MEMORY: [(u32, u32, f64); 3] = [(0, 4, 10.0), (1000, 10, 24.0), (10_000, 4, 64.0)];
+/// Private memory of the agent with objects from the API server, in MB.
+pub const API_SERVER_MEMORY: [(Shape, Goal); 3] = [
+    (Shape { services: 0, destinations: 4 }, Goal::AtMost(10.0)),
+    (Shape { services: 1000, destinations: 10 }, Goal::AtMost(24.0)),
+    (Shape { services: 10_000, destinations: 4 }, Goal::AtMost(64.0)),
+];
 /// Processor time at rest, in percent of one of the guest's processors.
 pub const IDLE: Goal = Goal::AtMost(0.3);
 

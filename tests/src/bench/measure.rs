@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
-use super::agent::{self, Agent};
+use super::agent::{self, Agent, Source};
 use super::contender::{self, Contender, Driver};
 use super::network::Network;
-use super::record::{Event, Part, Record, Settings, Subject};
+use super::record::{Event, Part, Record, Served, Settings, Subject};
 use super::shape::{CHANGING, Shape};
 
 /// How long the driver and the floor may take: far more than they do.
@@ -22,6 +22,11 @@ pub fn measure(settings: &Settings, tell: &mut dyn FnMut(Event) -> Result<()>) -
             Part::Programming => programming(settings, tell)?,
             Part::Change => changes(settings, tell)?,
             Part::Agent => agents(settings, tell)?,
+            Part::Api => {
+                if let Some(served) = &settings.served {
+                    agent_from_apiserver(settings, served, tell)?;
+                }
+            }
         }
     }
     Ok(())
@@ -96,7 +101,7 @@ fn agents(settings: &Settings, tell: &mut dyn FnMut(Event) -> Result<()>) -> Res
     for shape in &settings.memory_sizes {
         tell(Event::Doing(format!("the agent with {shape}: {rest} s at rest")))?;
         let folder = tempfile::tempdir().context("cannot make a folder")?;
-        let agent = Agent::start(&settings.controller, *shape, folder.path())
+        let agent = Agent::start(&settings.controller, *shape, Source::Files, folder.path())
             .with_context(|| format!("the agent with {shape}"))?;
         std::thread::sleep(settings.rest);
         let (memory, processes) = agent.memory()?;
@@ -120,4 +125,23 @@ fn agents(settings: &Settings, tell: &mut dyn FnMut(Event) -> Result<()>) -> Res
         tell(Event::Found(Record::Memory { subject: Subject::Keepalived, shape, memory, processes }))?;
     }
     Ok(())
+}
+
+fn agent_from_apiserver(
+    settings: &Settings,
+    served: &Served,
+    tell: &mut dyn FnMut(Event) -> Result<()>,
+) -> Result<()> {
+    let shape = served.shape;
+    let what = format!("the agent with {shape} from the API server");
+    tell(Event::Doing(what.clone()))?;
+    let folder = tempfile::tempdir().context("cannot make a folder")?;
+    let source = Source::ApiServer { kubeconfig: &served.kubeconfig };
+    let mut agent = Agent::start(&settings.controller, shape, source, folder.path()).context(what.clone())?;
+    let told = &mut |written: u64| tell(Event::Doing(format!("{what}: {written} statuses written")));
+    agent.await_statuses(settings.calm, told).context(what.clone())?;
+    tell(Event::Doing(format!("{what}: {} s at rest", settings.rest.as_secs())))?;
+    std::thread::sleep(settings.rest);
+    let (memory, processes) = agent.memory()?;
+    tell(Event::Found(Record::Memory { subject: Subject::AgentFromApiServer, shape, memory, processes }))
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use anyhow::{Context as _, Result, ensure};
 
 use super::shape::DIRECTOR;
-use crate::topology::Host;
+use crate::topology::{Host, ManagementAddress};
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
@@ -15,6 +15,7 @@ pub(super) struct Network {
     /// Who is measured runs here.
     pub(super) director: Host,
     wire: String,
+    management: Option<ManagementAddress>,
 }
 
 impl Network {
@@ -26,7 +27,7 @@ impl Network {
             ip(&["netns", "add", namespace])?;
         }
         let director = Host::new("director", name.clone());
-        let network = Self { director, wire };
+        let network = Self { director, wire, management: None };
         let script = format!(
             "set -e; ip link set lo up; ip link add eth0 type veth peer name eth0 netns {wire}; \
              ip -n {wire} link set eth0 up; ip link set eth0 up; ip address add {DIRECTOR} dev eth0",
@@ -35,12 +36,22 @@ impl Network {
         network.director.exec(&script)?;
         Ok(network)
     }
+
+    /// One whose Director reaches the loopback of the guest's host too.
+    pub(super) fn managed() -> Result<Self> {
+        let mut network = Self::new()?;
+        network.management = Some(ManagementAddress::give(&network.director)?);
+        Ok(network)
+    }
 }
 
 impl Drop for Network {
     fn drop(&mut self) {
         // The kernel takes a namespace down in the background, and a full table would disturb the next measurement.
         let _ = self.director.exec("ipvsadm --clear");
+        if let Some(Err(error)) = self.management.take().map(ManagementAddress::take) {
+            eprintln!("taking a network down: {error:#}");
+        }
         for namespace in [self.director.namespace(), &self.wire] {
             if let Err(error) = ip(&["netns", "delete", namespace]) {
                 eprintln!("taking a network down: {error:#}");

@@ -10,6 +10,9 @@ use super::record::{Record, Settings, Subject};
 use super::shape::{Shape, with_thousands};
 use super::statistics::Summary;
 
+/// Who was measured by the part of the API server.
+pub(super) const FROM_API_SERVER: &str = "agent, from the API server";
+
 /// What was found, and how it is held against the goals.
 pub struct Report<'a> {
     /// What was to be measured.
@@ -171,15 +174,22 @@ impl Report<'_> {
     }
 
     fn memory(&self) -> String {
-        let mut rows = String::new();
+        let (mut rows, mut beside_keepalived) = (String::new(), false);
         for record in self.records {
             let Record::Memory { subject, shape, memory, processes } = record else { continue };
+            beside_keepalived |= *subject != Subject::AgentFromApiServer;
             let Memory { private, resident } = *memory;
             let (who, goal) = match subject {
                 Subject::Agent if *shape == self.settings.standard => {
                     ("agent, from files", self.judge(goal::STANDALONE_MEMORY, megabytes(private)))
                 }
-                Subject::Agent => ("agent, from files", from_the_api_server(*shape)),
+                Subject::Agent => ("agent, from files", String::new()),
+                Subject::AgentFromApiServer => {
+                    let goals = goal::API_SERVER_MEMORY;
+                    let goal = goals.into_iter().find(|(of, _)| of == shape);
+                    let judged = goal.map(|(_, goal)| self.judge(goal, megabytes(private)));
+                    (FROM_API_SERVER, judged.unwrap_or_default())
+                }
                 Subject::Keepalived => ("keepalived, this run", String::new()),
             };
             let (private, resident) = (megabytes(private), megabytes(resident));
@@ -188,7 +198,7 @@ impl Report<'_> {
                 "| {who} | {shape} | {processes} | {private:.1} MB | {resident:.1} MB | {goal} |"
             );
         }
-        if !rows.is_empty() {
+        if beside_keepalived {
             rows += "| keepalived 2.4.3, measured elsewhere | 1,000 x 4 | | 9.3 MB | | |\n";
         }
         let rest = self.settings.rest.as_secs();
@@ -220,13 +230,6 @@ impl Report<'_> {
     }
 }
 
-/// The goal for another source than the one that is measured.
-fn from_the_api_server(of: Shape) -> String {
-    let goals = goal::API_SERVER_MEMORY;
-    let goal = goals.iter().find(|(services, each, _)| (*services, *each) == (of.services, of.destinations));
-    goal.map(|(.., most)| format!("from the API server at most {most}: not measured")).unwrap_or_default()
-}
-
 fn rounds(taken: usize, done: usize, settings: &Settings) -> String {
     let mut text = taken.to_string();
     if taken < settings.rounds as usize {
@@ -254,7 +257,8 @@ fn ratio(ratio: Option<f64>) -> String {
     ratio.map(|ratio| format!("{ratio:.2}")).unwrap_or_default()
 }
 
-fn megabytes(kib: u32) -> f64 {
+/// Of 1,000,000 bytes.
+pub(super) fn megabytes(kib: u32) -> f64 {
     f64::from(kib) * 1024.0 / 1e6
 }
 

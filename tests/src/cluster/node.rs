@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
+use super::control_plane::ControlPlane;
+use super::joining::{Sight, State};
 use super::network::{GATEWAY, NodeName};
 use crate::apiserver::KubeBinary;
 use crate::cache::Cache;
@@ -66,33 +68,37 @@ impl Node {
         self.name
     }
 
-    /// An error with its last words if it has ended.
-    pub fn check_alive(&self) -> Result<()> {
-        self.guest.check_alive()
+    /// How far it is on its way into the cluster; an error if its images could not be read.
+    pub(super) fn look(&self, plane: &ControlPlane) -> Result<Sight> {
+        let state = if let Some(how) = self.guest.ended() {
+            State::Ended(format!("its guest has ended ({how})"))
+        } else if self.said("kubelet.code").exists() {
+            State::Ended(self.stage())
+        } else if self.has_images()? && plane.is_ready(self.name) {
+            State::Joined
+        } else {
+            State::Joining(self.stage())
+        };
+        Ok(Sight { node: self.name, state })
     }
 
     /// What it is doing while it starts.
-    pub fn stage(&self) -> String {
+    fn stage(&self) -> String {
         fs::read_to_string(self.said("stage"))
             .map_or_else(|_| "booted".into(), |stage| stage.trim().to_owned())
     }
 
     /// Whether its images are there; an error if they could not be read.
-    pub fn has_images(&self) -> Result<bool> {
+    fn has_images(&self) -> Result<bool> {
         let Ok(code) = fs::read_to_string(self.said("images.code")) else { return Ok(false) };
         let log = fs::read_to_string(self.said("images.log")).unwrap_or_default();
         ensure!(code.trim() == "0", "{} cannot import the images:\n{log}", self.name);
         Ok(true)
     }
 
-    /// The ends of its logs.
-    pub fn last_words(&self) -> String {
-        let tail = |name: &str| {
-            let log = fs::read_to_string(self.said(name)).unwrap_or_default();
-            let lines: Vec<&str> = log.lines().collect();
-            format!("--- {name} of {}\n{}", self.name, lines[lines.len().saturating_sub(8)..].join("\n"))
-        };
-        ["containerd.log", "kubelet.log", "kube-proxy.log"].map(tail).join("\n")
+    /// The ends of what its guest and it have logged while it joins.
+    pub(super) fn last_words(&self) -> String {
+        self.guest.last_words(&["share/containerd.log", "share/kubelet.log"])
     }
 
     /// Runs a shell command in the node, as root, and returns what it printed.

@@ -89,7 +89,9 @@ impl<'a> Stage<'a> {
             "get events.events.k8s.io --all-namespaces".to_owned(),
         ] {
             line(&format!("--- kubectl {arguments}"));
-            line(&self.quietly(&arguments).unwrap_or_else(|error| error.to_string()));
+            // A node that hangs may be the failure.
+            let asked = self.quietly(&format!("{arguments} --request-timeout=1m"));
+            line(&asked.unwrap_or_else(|error| error.to_string()));
         }
         for node in [self.director, self.second] {
             line(&format!("--- {}", node.name()));

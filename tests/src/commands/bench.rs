@@ -4,9 +4,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
+use lvs_lab::apiserver::{KubeBinary, Preparation, Programs, binary};
 use lvs_lab::bench::record::{Part, Settings};
 use lvs_lab::bench::shape::Shape;
+use lvs_lab::cache::Cache;
 use lvs_lab::packages::{self, Part as LabPart};
 use lvs_lab::{bench, progress};
 
@@ -30,7 +32,8 @@ enum Bench {
 /// programming  the time from objects in memory to the last rule in an empty table, beside the floor (an independent
 ///              sender of messages that were encoded before), `ipvsadm -R` and keepalived's start
 /// change       the time that one changed weight takes, in small and large tables
-/// agent        the agent at rest: memory, processor time, and that a restart writes nothing
+/// agent        the agent at rest, from files: memory, processor time, and that a restart writes nothing
+/// api          the agent's memory with objects from a real API server, which is built once, with Go
 ///
 /// All in one guest, each measurement in fresh network namespaces, who is first rotates. Absolute figures are those of
 /// this machine, without KVM an emulated one: only ratios travel. Each figure stands beside its goal, met or MISSED; the
@@ -38,7 +41,7 @@ enum Bench {
 ///
 ///   cargo lab bench program                                          everything: half an hour or more without KVM
 ///   cargo lab bench program --part programming --sizes 1000x4 --rounds 3
-///   cargo lab bench program --smoke                                  shows in a minute that the bench works
+///   cargo lab bench program --smoke                                  shows in a few minutes that it works
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 struct Program {
@@ -48,6 +51,9 @@ struct Program {
     /// Tables to fill, as services and destinations of each [default: 1000x4,10000x4]
     #[arg(long, value_name = "SIZES", value_delimiter = ',')]
     sizes: Vec<Shape>,
+    /// Objects at the API server, in the same way [default: 0x4,1000x10,10000x4]
+    #[arg(long, value_name = "SIZES", value_delimiter = ',')]
+    api_sizes: Vec<Shape>,
     /// Only this part; may be repeated.
     #[arg(long = "part", value_name = "PART", value_enum)]
     parts: Vec<Part>,
@@ -72,7 +78,8 @@ struct Program {
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let Bench::Program(args) = &args.bench;
-    packages::require(&[LabPart::Guest, LabPart::Bench])?;
+    let parts = if args.parts.is_empty() { Part::ALL.to_vec() } else { args.parts.clone() };
+    let kubernetes = prepare(&parts)?;
     let (driver, controller) = match (&args.driver, &args.binary) {
         (Some(driver), Some(binary)) => (driver.clone(), binary.clone()),
         _ => bench::build()?,
@@ -85,16 +92,32 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     if !args.sizes.is_empty() {
         settings.sizes.clone_from(&args.sizes);
     }
-    if !args.parts.is_empty() {
-        settings.parts.clone_from(&args.parts);
+    if !args.api_sizes.is_empty() {
+        settings.api_sizes.clone_from(&args.api_sizes);
     }
+    settings.parts = parts;
     if let Some(minutes) = args.peer_minutes {
         settings.peer_time = Duration::from_mins(minutes);
     }
-    let tables = bench::run(&settings, &args.guest.options())?;
+    let tables = bench::run(&settings, &args.guest.options(), kubernetes)?;
     progress::line(&format!("\n{tables}"));
     let file = args.output.clone().unwrap_or_else(bench::report_file);
     std::fs::write(&file, tables).with_context(|| format!("cannot write {}", file.display()))?;
     progress::line(&format!("Also in {}", file.display()));
     Ok(ExitCode::SUCCESS)
+}
+
+/// Sees to what these parts need, and begins to build the API server if one of them does.
+fn prepare(parts: &[Part]) -> Result<Option<Preparation>> {
+    let mut needs = vec![LabPart::Guest, LabPart::Bench];
+    if !parts.contains(&Part::Api) {
+        packages::require(&needs)?;
+        return Ok(None);
+    }
+    if let Some(obstacle) = binary::obstacle() {
+        bail!("{obstacle}\nNo API server is needed with --part programming --part change --part agent");
+    }
+    needs.push(LabPart::Apiserver);
+    packages::require(&needs)?;
+    Ok(Some(KubeBinary::prepare_in_background(&Cache::open()?, Programs::ApiServer)))
 }

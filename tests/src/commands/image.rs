@@ -18,7 +18,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    packages::require(&[Part::Cluster])?;
+    packages::require(&[Part::Image])?;
     let folder = checkout().join(&args.output);
     std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
     let archive = image::build_agent(&image::build_binary()?, &folder)?;

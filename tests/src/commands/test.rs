@@ -103,6 +103,7 @@ fn parts(scope: &Scope) -> Vec<Part> {
     let needed = [
         (Part::Guest, scope.has(Place::is_in_guest)),
         (Part::Apiserver, scope.has(Place::needs_apiserver)),
+        (Part::Image, scope.has(|place| place == Place::Cluster)),
         (Part::Cluster, scope.has(|place| place == Place::Cluster)),
     ];
     needed.into_iter().filter_map(|(part, needed)| needed.then_some(part)).collect()

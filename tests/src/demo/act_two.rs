@@ -12,9 +12,8 @@ use super::stage::{Stage, User};
 use super::tutorial::{self, CLIENT, FAR_CLIENT, NAMES, PICTURE, REAL_SERVERS, SERVICE, TUTORIAL, VIP};
 use super::{director, requests};
 use crate::apiserver::ApiServer;
+use crate::apiserver::agent::{PREPARATION, SERVICE_ACCOUNT};
 
-/// The agent's service account, as `deploy/` has it.
-const AGENT: (&str, &str) = ("lvs-system", "lvs-operator-director");
 const WEB: &str = "virtualservices.lvs-operator.dev/web";
 /// Long enough for some dozens of requests to be seen.
 const A_WHILE: Duration = Duration::from_secs(2);
@@ -29,11 +28,10 @@ pub(super) fn play(narrator: &mut Narrator, stage: &Stage, server: &ApiServer) -
     let controller_flags = "--kubeconfig /etc/lvs-operator.kubeconfig";
 
     narrator.step("The definitions, the agent's rights, and the agent", || {
-        you.kubectl("apply --server-side -f crds/yaml")?;
-        you.kubectl("wait --for condition=Established -f crds/yaml")?;
-        you.kubectl("apply -f deploy/namespace.yaml")?;
-        you.kubectl("apply -n lvs-system -f deploy/serviceaccount.yaml -f deploy/rbac.yaml")?;
-        let kubeconfig = server.guest_kubeconfig_of(AGENT.0, AGENT.1)?;
+        for arguments in PREPARATION {
+            you.kubectl(arguments)?;
+        }
+        let kubeconfig = server.guest_kubeconfig_of(SERVICE_ACCOUNT.0, SERVICE_ACCOUNT.1)?;
         stage.copy_to_guest(&kubeconfig, "/etc/lvs-operator.kubeconfig")?;
         say("\nThe agent's kubeconfig is its service account's: it may do what deploy/rbac.yaml says, and no more.");
         director::start(stage, controller_flags)?;

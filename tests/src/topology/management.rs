@@ -15,14 +15,14 @@ const LAST_BYTES: std::ops::RangeInclusive<u8> = 20..=250;
 const TAKEN: &str = "/run/lab/management";
 
 /// An address in the management network, 10.0.2.20 to 10.0.2.250, on a host's link `mgmt`.
-pub(super) struct ManagementAddress {
+pub(crate) struct ManagementAddress {
     taken: PathBuf,
     port: String,
 }
 
 impl ManagementAddress {
     /// Gives a host the next free address.
-    pub(super) fn give(host: &Host) -> Result<Self> {
+    pub(crate) fn give(host: &Host) -> Result<Self> {
         fs::create_dir_all(TAKEN)?;
         for last in LAST_BYTES {
             let taken = PathBuf::from(TAKEN).join(last.to_string());
@@ -49,7 +49,8 @@ impl ManagementAddress {
         bail!("every address of the management network is taken")
     }
 
-    pub(super) fn take(self) -> Result<()> {
+    /// Takes it back, and the link with it.
+    pub(crate) fn take(self) -> Result<()> {
         ip(&["link", "delete", &self.port])?;
         fs::remove_file(&self.taken).with_context(|| format!("cannot remove {}", self.taken.display()))
     }

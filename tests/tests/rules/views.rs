@@ -1,37 +1,31 @@
 //! What people see: names, columns, selectors, explanations.
 
+use lvs_lab::objects::{real_server, selects, virtual_service};
+use serde_json::json;
+
 use super::kubectl::Kubectl;
 
-/// A virtual service and two real servers with the status that an agent would write.
-const OBJECTS: &str = r"
-apiVersion: lvs-operator.dev/v1alpha1
-kind: VirtualService
-metadata: {name: web}
-spec:
-  vip: 172.16.21.10
-  ports: [{port: 80}]
-  scheduler: wrr
-  realServerSelector: {matchLabels: {app: web}}
----
-apiVersion: lvs-operator.dev/v1alpha1
-kind: VirtualService
-metadata: {name: other}
-spec: {vip: 172.16.21.11, ports: [{port: 53, protocol: UDP}]}
----
-apiVersion: lvs-operator.dev/v1alpha1
-kind: RealServer
-metadata: {name: rs1, labels: {app: web}}
-spec: {address: 192.168.40.12, weight: 2}
----
-apiVersion: lvs-operator.dev/v1alpha1
-kind: RealServer
-metadata: {name: rs2, labels: {app: web}}
-spec: {address: 192.168.40.13}
-";
+/// Two virtual services and the first one's real servers.
+fn objects() -> String {
+    let web = json!({
+        "vip": "172.16.21.10", "ports": [{"port": 80}], "scheduler": "wrr",
+        "realServerSelector": selects("web"),
+    });
+    let other = json!({"vip": "172.16.21.11", "ports": [{"port": 53, "protocol": "UDP"}]});
+    // A stream of JSON, as kubectl reads it.
+    [
+        virtual_service("web", &web),
+        virtual_service("other", &other),
+        real_server("rs1", "web", &json!({"address": "192.168.40.12", "weight": 2})),
+        real_server("rs2", "web", &json!({"address": "192.168.40.13"})),
+    ]
+    .map(|object| object.to_string())
+    .concat()
+}
 
 fn with_objects(test: &str) -> Kubectl {
     let kubectl = Kubectl::with_definitions(test);
-    kubectl.succeeds_with(&["create", "--warnings-as-errors", "-f", "-"], OBJECTS);
+    kubectl.succeeds_with(&["create", "--warnings-as-errors", "-f", "-"], &objects());
     kubectl
 }
 
@@ -46,12 +40,16 @@ fn row<'a>(table: &'a str, name: &str) -> Vec<&'a str> {
 #[ignore = "needs an API server: cargo lab test"]
 fn virtual_services_show_what_they_serve_where_and_whether_they_do() {
     let kubectl = with_objects("virtual-service-columns");
-    let status = r#"{"status": {
+    // As an agent would write it.
+    let status = json!({"status": {
         "portsSummary": "80/TCP", "realServersSummary": "2/2", "activeDirector": "d1",
-        "conditions": [{"type": "Ready", "status": "True", "reason": "Ready", "message": "",
-                        "lastTransitionTime": "2026-01-01T00:00:00Z", "observedGeneration": 1}]
-    }}"#;
-    kubectl.succeeds(&["patch", "lvsvs", "web", "--subresource=status", "--type=merge", "-p", status]);
+        "conditions": [{
+            "type": "Ready", "status": "True", "reason": "Ready", "message": "",
+            "lastTransitionTime": "2026-01-01T00:00:00Z", "observedGeneration": 1,
+        }],
+    }});
+    let patch = ["patch", "lvsvs", "web", "--subresource=status", "--type=merge", "-p", &status.to_string()];
+    kubectl.succeeds(&patch);
     let table = kubectl.succeeds(&["get", "lvsvs"]);
     let header = ["NAME", "VIP", "PORTS", "SCHEDULER", "REALSERVERS", "DIRECTOR", "READY", "AGE"];
     assert_eq!(row(&table, "NAME"), header);
@@ -133,10 +131,7 @@ fn every_field_is_explained() {
 #[ignore = "needs an API server: cargo lab test"]
 fn an_unknown_field_is_refused_by_name() {
     let kubectl = Kubectl::with_definitions("unknown-fields");
-    let object = serde_json::json!({
-        "apiVersion": "lvs-operator.dev/v1alpha1", "kind": "RealServer", "metadata": {"name": "rs1"},
-        "spec": {"address": "192.168.40.12", "wieght": 2},
-    });
+    let object = real_server("rs1", "web", &json!({"address": "192.168.40.12", "wieght": 2}));
     let refusal = kubectl.verdict(&object).unwrap_err();
     assert!(refusal.contains(r#"unknown field "spec.wieght""#), "{refusal}");
 }

@@ -13,8 +13,10 @@ use std::time::Duration;
 
 use lvs_lab::eventually::eventually;
 use lvs_lab::load::{self, Load, Report};
+use lvs_lab::objects::{self, manifest};
 use lvs_lab::table::Table;
 use lvs_lab::topology::{Host, Topology, tutorial};
+use serde_json::{Value, json};
 
 use crate::TUTORIAL;
 use crate::director::{Director, program, text};
@@ -22,55 +24,42 @@ use crate::director::{Director, program, text};
 const VARIABLE: &str = "LVS_CRASH_AT";
 /// A full pass each second, so that whatever an agent would still do is done soon.
 const FLAGS: [&str; 2] = ["--resync-seconds", "1"];
+/// The label of the real servers that change.
+const APP: &str = "other";
 /// So many Directors at a time: an agent waits more than it computes.
 const DIRECTORS: usize = 3;
 
-/// Beside the tutorial's service, which stays as it is: a service that changes in every way and one that goes.
-const BEFORE: &str = "\
-apiVersion: lvs-operator.dev/v1alpha1
-kind: VirtualService
-metadata: {name: changing}
-spec: {vip: 172.16.21.11, ports: [{port: 80}, {port: 81}], scheduler: wlc, realServerSelector: {matchLabels: {app: other}}}
----
-apiVersion: lvs-operator.dev/v1alpha1
-kind: VirtualService
-metadata: {name: leaving}
-spec: {vip: 172.16.21.12, ports: [{port: 80}], scheduler: sh, realServerSelector: {matchLabels: {app: other}}}
----
-apiVersion: lvs-operator.dev/v1alpha1
-kind: RealServer
-metadata: {name: changing, labels: {app: other}}
-spec: {address: 192.168.40.21, weight: 1}
----
-apiVersion: lvs-operator.dev/v1alpha1
-kind: RealServer
-metadata: {name: draining, labels: {app: other}}
-spec: {address: 192.168.40.22, weight: 2}
----
-apiVersion: lvs-operator.dev/v1alpha1
-kind: RealServer
-metadata: {name: leaving, labels: {app: other}}
-spec: {address: 192.168.40.23, weight: 3}
-";
+/// Beside the tutorial's service, which stays as it is: one that changes in every way and one that goes.
+fn before() -> String {
+    manifest(&[
+        service("changing", "172.16.21.11", &[80, 81], "wlc"),
+        service("leaving", "172.16.21.12", &[80], "sh"),
+        server("changing", &json!({"address": "192.168.40.21", "weight": 1})),
+        server("draining", &json!({"address": "192.168.40.22", "weight": 2})),
+        server("leaving", &json!({"address": "192.168.40.23", "weight": 3})),
+    ])
+}
 
 /// The same later: changed, gone, and one more.
 fn after() -> String {
-    [
-        ("{port: 81}], scheduler: wlc", "{port: 82}], scheduler: wrr"),
-        ("name: leaving", "name: coming"),
-        (
-            "172.16.21.12, ports: [{port: 80}], scheduler: sh",
-            "172.16.21.13, ports: [{port: 80}], scheduler: rr",
-        ),
-        ("weight: 1", "weight: 5"),
-        ("weight: 2", "drain: true"),
-        ("192.168.40.23, weight: 3", "192.168.40.24, weight: 4"),
-    ]
-    .iter()
-    .fold(BEFORE.to_owned(), |objects, (before, after)| {
-        assert!(objects.contains(before), "{before}");
-        objects.replace(before, after)
-    })
+    manifest(&[
+        service("changing", "172.16.21.11", &[80, 82], "wrr"),
+        service("coming", "172.16.21.13", &[80], "rr"),
+        server("changing", &json!({"address": "192.168.40.21", "weight": 5})),
+        server("draining", &json!({"address": "192.168.40.22", "drain": true})),
+        server("coming", &json!({"address": "192.168.40.24", "weight": 4})),
+    ])
+}
+
+fn service(name: &str, vip: &str, ports: &[u16], scheduler: &str) -> Value {
+    let ports: Vec<_> = ports.iter().map(|port| json!({"port": port})).collect();
+    let selector = objects::selects(APP);
+    let spec = json!({"vip": vip, "ports": ports, "scheduler": scheduler, "realServerSelector": selector});
+    objects::virtual_service(name, &spec)
+}
+
+fn server(name: &str, spec: &Value) -> Value {
+    objects::real_server(name, APP, spec)
 }
 
 /// The controller's answer to a place that it does not have.
@@ -184,7 +173,7 @@ fn an_agent_that_dies_at_any_step_of_its_first_pass_is_followed_by_one_that_ends
             scope.spawn(|| {
                 let mut director = Director::without_agent(Topology::tutorial().unwrap());
                 director.write("tutorial.yaml", TUTORIAL);
-                let expected = never_crashed(&mut director, BEFORE, ["web", "changing", "leaving"]);
+                let expected = never_crashed(&mut director, &before(), ["web", "changing", "leaving"]);
                 assert_eq!((expected.table.0.len(), expected.vips.len()), (4, 3), "{expected:?}");
                 clear(&director, &expected);
                 let next = || waiting.lock().unwrap().pop();
@@ -204,7 +193,7 @@ fn an_agent_that_dies_at_any_step_of_its_first_pass_is_followed_by_one_that_ends
 fn an_agent_that_dies_amid_changes_and_deletions_loses_no_request_and_the_next_one_ends_them() {
     let mut director = Director::without_agent(Topology::tutorial().unwrap());
     director.write("tutorial.yaml", TUTORIAL);
-    let objects = [BEFORE.to_owned(), after()];
+    let objects = [before(), after()];
     let expected = [
         never_crashed(&mut director, &objects[0], ["web", "changing", "leaving"]),
         never_crashed(&mut director, &objects[1], ["web", "changing", "coming"]),

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use lvs_lab::load::{self, Load, Report};
+use lvs_lab::objects::{manifest, real_server, selects, virtual_service};
 use lvs_lab::topology::{Host, Topology, one_arm, tutorial};
+use serde_json::json;
 
 use crate::TUTORIAL;
 use crate::director::{Director, table_by_hand};
@@ -76,16 +78,19 @@ fn weights_2_and_1_give_two_requests_of_three_to_the_first_server_under_wrr_and_
 fn both_families_are_served_on_one_segment() {
     let mut director = Director::without_agent(Topology::one_arm().unwrap());
     director.start();
-    let mut objects = String::new();
+    let mut objects = Vec::new();
     for (family, vip, servers) in
         [("four", one_arm::VIP, one_arm::REAL_SERVERS), ("six", one_arm::VIP6, one_arm::REAL_SERVERS6)]
     {
-        objects += &virtual_service(family, vip);
+        let ports = json!([{"port": 80}]);
+        let spec =
+            json!({"vip": vip, "ports": ports, "scheduler": "wrr", "realServerSelector": selects(family)});
+        objects.push(virtual_service(family, &spec));
         for (number, address) in servers.iter().enumerate() {
-            objects += &real_server(&format!("{family}-{number}"), family, address);
+            objects.push(real_server(&format!("{family}-{number}"), family, &json!({"address": address})));
         }
     }
-    director.write("one-arm.yaml", &objects);
+    director.write("one-arm.yaml", &manifest(&objects));
     director.await_served("four");
     director.await_served("six");
     assert_eq!(
@@ -127,14 +132,14 @@ fn the_status_says_who_serves_what() {
     assert_eq!(web["metadata"]["generation"], 1);
     assert_eq!(status["observedGeneration"], 1);
     assert_eq!(status["activeDirector"], "d1");
-    assert_eq!(status["realServers"], serde_json::json!({"total": 2, "healthy": 2, "inService": 2}));
+    assert_eq!(status["realServers"], json!({"total": 2, "healthy": 2, "inService": 2}));
     assert_eq!(status["directors"][0]["role"], "Active");
     assert_eq!(status["directors"][0]["programmed"], true);
     let types: Vec<_> =
         status["conditions"].as_array().unwrap().iter().map(|c| c["type"].as_str().unwrap()).collect();
     assert_eq!(types, ["Accepted", "Programmed", "Announced", "RealServersReady", "Ready"]);
     let rs1 = director.object("RealServer", "rs1").unwrap();
-    assert_eq!(rs1["status"]["virtualServices"], serde_json::json!(["default/web"]));
+    assert_eq!(rs1["status"]["virtualServices"], json!(["default/web"]));
     assert_eq!(director.metric("lvs_services"), 1);
     assert_eq!(director.metric("lvs_destinations"), 2);
     assert_eq!(director.metric("lvs_vips_held"), 1);
@@ -143,19 +148,4 @@ fn the_status_says_who_serves_what() {
     assert_eq!(table.status.code(), Some(0), "{table:?}");
     assert!(said.contains("Director d1: ready") && said.contains("172.16.21.10  80/TCP"), "{said}");
     director.finish();
-}
-
-fn virtual_service(name: &str, vip: &str) -> String {
-    format!(
-        "apiVersion: lvs-operator.dev/v1alpha1\nkind: VirtualService\nmetadata: {{name: {name}}}\nspec:\n  \
-         vip: \"{vip}\"\n  ports: [{{port: 80}}]\n  scheduler: wrr\n  \
-         realServerSelector: {{matchLabels: {{family: {name}}}}}\n---\n"
-    )
-}
-
-fn real_server(name: &str, family: &str, address: &str) -> String {
-    format!(
-        "apiVersion: lvs-operator.dev/v1alpha1\nkind: RealServer\n\
-         metadata: {{name: {name}, labels: {{family: {family}}}}}\nspec: {{address: \"{address}\"}}\n---\n"
-    )
 }
