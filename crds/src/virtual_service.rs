@@ -271,7 +271,8 @@ impl PersistenceEngine {
     }
 }
 
-/// What was observed of a virtual service. Written by the Directors; counters are metrics and not in here.
+/// What was observed of a virtual service, written by the Directors. Traffic is not counted here;
+/// `ipvsadm -Ln --stats` on the Director has the kernel's counters.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(transform = crate::schema::tidy)]
