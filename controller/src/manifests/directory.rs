@@ -23,6 +23,7 @@ const RACY: Duration = Duration::from_secs(2);
 pub(super) struct Directory {
     path: PathBuf,
     seen: BTreeMap<Arc<str>, Seen>,
+    has_links: bool,
 }
 
 /// The state of a file at the last look.
@@ -91,7 +92,7 @@ pub(super) struct Listing {
 
 impl Directory {
     pub(super) fn new(path: PathBuf) -> Self {
-        Self { path, seen: BTreeMap::new() }
+        Self { path, seen: BTreeMap::new(), has_links: false }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -102,14 +103,21 @@ impl Directory {
         self.seen.len()
     }
 
+    /// Whether a manifest was a symbolic link at the last look.
+    pub(super) fn has_links(&self) -> bool {
+        self.has_links
+    }
+
     /// Lists the manifests with the times of their last change.
-    pub(super) fn list(&self, now: SystemTime) -> io::Result<Listing> {
+    pub(super) fn list(&mut self, now: SystemTime) -> io::Result<Listing> {
         let mut listing = Listing { candidates: Vec::new(), settles_in: None, unchanged: true };
+        self.has_links = false;
         for entry in fs::read_dir(&self.path)? {
             let entry = entry?;
             let name = entry.file_name();
             // A name that is not UTF-8 cannot be told in a finding; no tool writes such manifests.
             let Some(name) = name.to_str().filter(|name| is_manifest(name)) else { continue };
+            self.has_links |= entry.file_type().map_or(true, |file_type| file_type.is_symlink());
             let stamp = match stamp(&entry.path()) {
                 Ok(stamp) => Ok(stamp),
                 // Gone since the listing was read. Any other error is no evidence of that.
@@ -157,7 +165,7 @@ impl Directory {
         now: SystemTime,
         patient: bool,
     ) -> impl Iterator<Item = FileContent> {
-        let Self { path, seen } = self;
+        let Self { path, seen, has_links: _ } = self;
         let names: std::collections::BTreeSet<_> =
             listing.candidates.iter().map(|candidate| Arc::clone(&candidate.name)).collect();
         seen.retain(|name, _| names.contains(name));

@@ -20,8 +20,22 @@ use crate::source::{Finding, SourceState, Update};
 
 /// Time between two looks without an event.
 const POLL: Duration = Duration::from_secs(1);
-/// With inotify at work, looks become rarer by one interval for each so many files: a look costs a `stat` of each.
-const FILES_PER_POLL: usize = 256;
+/// The same where inotify sees every edit, so that only what nobody does to manifests waits for a look: renaming a
+/// folder above them, or writing through a hard link in another folder.
+const RARE_POLL: Duration = Duration::from_secs(5);
+/// With inotify at work, looks become rarer by one second for each so many files: a look costs a `stat` of each.
+const FILES_PER_SECOND: usize = 256;
+/// File systems that only this host writes to (`linux/magic.h`; ZFS: `zfs_vfsops.c`).
+const LOCAL: [u32; 8] = [
+    0xef53,      // ext2, ext3, ext4
+    0x5846_5342, // XFS
+    0x9123_683e, // Btrfs
+    0x2fc1_2fc1, // ZFS
+    0xf2f5_2010, // F2FS
+    0x0102_1994, // tmpfs
+    0x8584_58f6, // ramfs
+    0x794c_7630, // overlayfs
+];
 /// Files that never stop changing delay the others no longer than this.
 const LONGEST_SETTLING: Duration = Duration::from_secs(1);
 
@@ -68,16 +82,45 @@ pub async fn run(dir: PathBuf, sink: mpsc::Sender<Update>) {
                 }
             }
         }
-        let pause = if inotify.works() {
-            POLL * u32::try_from(1 + looker.directory.file_count() / FILES_PER_POLL).unwrap_or(u32::MAX)
-        } else {
-            POLL
-        };
+        let pause = pause(inotify.sight(), looker.directory.file_count(), looker.directory.has_links());
         tokio::select! {
             _ = timeout(pause, wake.notified()) => {}
             () = sink.closed() => return,
         }
     }
+}
+
+/// What inotify sees of edits to a directory's files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sight {
+    /// It does not work.
+    Nothing,
+    /// What is done by way of this directory on this host.
+    Some,
+    /// All.
+    All,
+}
+
+/// How long a look may wait if nothing is heard of.
+fn pause(sight: Sight, files: usize, links: bool) -> Duration {
+    let more = Duration::from_secs((files / FILES_PER_SECOND) as u64);
+    match sight {
+        Sight::Nothing => POLL,
+        Sight::All if !links => RARE_POLL + more,
+        Sight::Some | Sight::All => POLL + more,
+    }
+}
+
+/// Whether whatever is done to the files of a directory is done by way of it on this host: no symbolic link leads to
+/// it, which could be replaced, and no other host writes to its file system.
+fn is_seen_wholly(dir: &Path) -> bool {
+    let is_straight = || Some(std::fs::canonicalize(dir).ok()? == std::path::absolute(dir).ok()?);
+    let is_local = || rustix::fs::statfs(dir).is_ok_and(|found| is_local(found.f_type.cast_unsigned()));
+    is_straight().unwrap_or(false) && is_local()
+}
+
+fn is_local(file_system: u64) -> bool {
+    LOCAL.iter().any(|local| u64::from(*local) == file_system & 0xffff_ffff)
 }
 
 /// One look at the manifests in `dir`, for commands that do not stay.
@@ -167,9 +210,16 @@ fn log_differences(old: Option<&SourceState>, new: &SourceState) {
 /// The inotify watch, renewed when the directory is another one.
 struct Inotify {
     wake: Arc<Notify>,
-    /// The watcher and the directory (device, inode) that it watches.
-    watching: Option<(RecommendedWatcher, (u64, u64))>,
+    watching: Option<Watching>,
     complained: bool,
+}
+
+struct Watching {
+    /// Ends with this value.
+    _watcher: RecommendedWatcher,
+    /// Device and inode of the directory.
+    identity: (u64, u64),
+    sight: Sight,
 }
 
 impl Inotify {
@@ -177,8 +227,8 @@ impl Inotify {
         Self { wake, watching: None, complained: false }
     }
 
-    fn works(&self) -> bool {
-        self.watching.is_some()
+    fn sight(&self) -> Sight {
+        self.watching.as_ref().map_or(Sight::Nothing, |watching| watching.sight)
     }
 
     /// Watches `dir`, if that is not what is watched already.
@@ -188,11 +238,14 @@ impl Inotify {
             self.watching = None;
             return;
         };
-        if self.watching.as_ref().is_some_and(|(_, watched)| *watched == identity) {
+        if self.watching.as_ref().is_some_and(|watching| watching.identity == identity) {
             return;
         }
         match self.start(dir) {
-            Ok(watcher) => self.watching = Some((watcher, identity)),
+            Ok(watcher) => {
+                let sight = if is_seen_wholly(dir) { Sight::All } else { Sight::Some };
+                self.watching = Some(Watching { _watcher: watcher, identity, sight });
+            }
             Err(error) => {
                 self.watching = None;
                 if !self.complained {

@@ -213,3 +213,49 @@ fn one_look_is_whole_or_says_why_not() {
     let update = read_once(&dir.path().join("a.yaml"));
     assert!(!update.state.complete && update.state.message.contains("takes a directory, not a file"));
 }
+
+#[tokio::test]
+async fn an_edit_that_inotify_does_not_see_is_in_force_within_two_seconds() {
+    // As git-sync does it: the folder is a link that is replaced. And a manifest that is a link to a file elsewhere.
+    let dir = tempfile::tempdir().unwrap();
+    for (folder, port) in [("1", 80), ("2", 81)] {
+        fs::create_dir(dir.path().join(folder)).unwrap();
+        fs::write(dir.path().join(folder).join("a.yaml"), vs("a", port)).unwrap();
+    }
+    let objects = dir.path().join("objects");
+    symlink("1", &objects).unwrap();
+    assert!(!is_seen_wholly(&objects) && is_seen_wholly(&dir.path().join("1")));
+    let linked = Watched::start(|dir| {
+        fs::create_dir(dir.join("objects")).unwrap();
+        fs::write(dir.join("elsewhere"), vs("b", 80)).unwrap();
+        symlink("../elsewhere", dir.join("objects/b.yaml")).unwrap();
+    });
+    let mut directory = Directory::new(linked.objects());
+    directory.list(SystemTime::now()).unwrap();
+    assert!(directory.has_links());
+    for (sight, links) in [(Sight::Nothing, false), (Sight::Some, false), (Sight::All, true)] {
+        assert!(pause(sight, 1, links) < Duration::from_secs(2), "{sight:?}, links: {links}");
+    }
+
+    let (sink, updates) = mpsc::channel(16);
+    tokio::spawn(run(objects.clone(), sink));
+    let mut replaced = Watched { dir, updates };
+    let mut linked = linked;
+    assert_eq!(replaced.next_change().await, ["a = 80"]);
+    assert_eq!(linked.next_change().await, ["b = 80"]);
+    symlink("2", replaced.dir.path().join("new")).unwrap();
+    fs::rename(replaced.dir.path().join("new"), &objects).unwrap();
+    fs::write(linked.dir.path().join("elsewhere"), vs("b", 81)).unwrap();
+    assert_eq!(replaced.next_change().await, ["a = 81"]);
+    assert_eq!(linked.next_change().await, ["b = 81"]);
+}
+
+#[test]
+fn looks_are_rare_only_where_inotify_sees_every_edit() {
+    assert_eq!(pause(Sight::All, 1, false), RARE_POLL);
+    assert_eq!(pause(Sight::Nothing, 10_000, false), POLL);
+    assert_eq!(pause(Sight::Some, 512, false), 3 * POLL);
+    for (file_system, local) in [(0xef53, true), (0x9123_683e, true), (0x6969, false), (0x0102_1997, false)] {
+        assert_eq!(is_local(file_system), local, "{file_system:x}");
+    }
+}
