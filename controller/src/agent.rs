@@ -114,7 +114,7 @@ async fn serve(args: Run, ledger: Ledger) -> Result<Stop> {
         args.node.vip_interface.clone(),
         triggers.clone(),
     );
-    let mut source = spawn_source(&args.node, &board, triggers.clone(), || in_force(&mut kernel, &ledger));
+    let mut source = spawn_source(&args.node, &board, triggers.clone(), || in_force(&mut kernel, &ledger))?;
     let driver = Driver::new(kernel, ledger, board, metrics, Instant::now());
     let resync = Duration::from_secs(args.resync_seconds);
     let (alive, driver_ended) = oneshot::channel::<()>();
@@ -209,13 +209,17 @@ fn spawn_source(
     board: &Board,
     triggers: Sender<Trigger>,
     in_force: impl FnOnce() -> Previous,
-) -> Source {
+) -> Result<Source> {
     let (sink, mut updates) = tokio::sync::mpsc::channel::<Update>(UPDATES);
     let (alive, ended) = oneshot::channel();
     let mut source = Source { api: None, tasks: Vec::new(), ended };
     match &node.manifests {
         Some(directory) => {
-            source.tasks.push(tokio::spawn(manifests::run(directory.clone(), sink)));
+            let directory = directory.clone();
+            thread::Builder::new()
+                .name("manifests".to_owned())
+                .spawn(move || manifests::run(directory, sink))
+                .context("cannot start the thread that reads the manifests")?;
             source.tasks.push(tokio::spawn(board.clone().discard_changes()));
         }
         None => source.api = Some(api::spawn(node, in_force(), board.clone(), sink, triggers.clone())),
@@ -228,7 +232,7 @@ fn spawn_source(
             }
         }
     }));
-    source
+    Ok(source)
 }
 
 /// Tells the driver of changes to addresses, links and routes; starts again if the watch breaks.

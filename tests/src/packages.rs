@@ -99,7 +99,12 @@ fn is_installed(listing: &str, name: &str) -> bool {
     listing.lines().any(|line| line.split_once(' ') == Some((name, "installed")))
 }
 
-/// Installs packages with apt, as root. Lists are fetched only if there are none or a package is not in them.
+/// What may go when packages are installed: `busybox`, which most machines have, and whose program
+/// busybox-static brings.
+const REPLACED: [&str; 1] = ["busybox"];
+
+/// Installs packages with apt, as root, unless others would have to go for it. Lists are fetched only if
+/// there are none or a package is not in them.
 pub fn install(packages: &[&Package]) -> Result<()> {
     let names: Vec<_> = packages.iter().map(|package| package.name).collect();
     if names.is_empty() {
@@ -114,14 +119,14 @@ pub fn install(packages: &[&Package]) -> Result<()> {
         update_lists()?;
     }
     let step = progress::step(format!("installing {}", names.join(" ")));
-    if let Err(error) = step.run(&mut apt_install(&names)) {
+    if let Err(error) = apt_install(&step, &names) {
         // Old lists name versions that the mirror no longer has.
         if lists_age() < Some(Duration::from_hours(1)) {
             return Err(error);
         }
         step.note("trying again with fresh lists");
         update_lists()?;
-        step.run(&mut apt_install(&names))?;
+        apt_install(&step, &names)?;
     }
     step.done();
     Ok(())
@@ -151,13 +156,44 @@ pub fn update_lists() -> Result<()> {
     Ok(())
 }
 
-fn apt_install(names: &[&str]) -> Command {
+fn apt_install(step: &progress::Step, names: &[&str]) -> Result<()> {
+    let simulation = step.run(&mut apt_get("--simulate", names))?;
+    let leaving = removals(&simulation);
+    if let Some(words) = objection(&leaving, names) {
+        bail!(words);
+    }
+    // There is no option that lets only some go.
+    let limit = if leaving.is_empty() { "--no-remove" } else { "--yes" };
+    step.run(&mut apt_get(limit, names))?;
+    Ok(())
+}
+
+fn apt_get(option: &str, names: &[&str]) -> Command {
     let mut command = Command::new("apt-get");
     command
-        .args(["--quiet", "--yes", "--no-install-recommends", "install"])
+        .args(["--quiet", "--yes", "--no-install-recommends", option, "install"])
         .args(names)
         .env("DEBIAN_FRONTEND", "noninteractive");
     command
+}
+
+/// The packages that go in what `apt-get --simulate` prints.
+fn removals(simulation: &str) -> Vec<&str> {
+    let packages = simulation.lines().filter_map(|line| line.strip_prefix("Remv ")?.split(' ').next());
+    packages.collect()
+}
+
+/// What stands against installing `names` while these packages go, and what to do.
+fn objection(leaving: &[&str], names: &[&str]) -> Option<String> {
+    let lost: Vec<_> = leaving.iter().copied().filter(|package| !REPLACED.contains(package)).collect();
+    (!lost.is_empty()).then(|| {
+        format!(
+            "apt would remove {} from this machine to install what the lab needs, so nothing was changed. \
+             Use another machine or, if you can spare that: apt-get install --no-install-recommends {}",
+            lost.join(" "),
+            names.join(" ")
+        )
+    })
 }
 
 fn apt_knows(names: &[&str]) -> bool {
@@ -262,6 +298,22 @@ mod tests {
         let policy = "ipvsadm:\n  Installed: (none)\n  Candidate: 1:1.31-1\n\
                       curl:\n  Installed: (none)\n  Candidate: (none)\n";
         assert_eq!(candidates(policy), 1);
+    }
+
+    #[test]
+    fn a_package_that_would_have_to_go_is_named_with_what_to_do_unless_it_is_replaced() {
+        let simulation = "The following packages will be REMOVED:\n  busybox containerd.io\n\
+                          Remv busybox [1:1.35.0-4+b3]\nRemv containerd.io [1.7.27-1] [docker-ce:amd64 ]\n\
+                          Inst containerd (1.6.20~ds1-1+b1 Debian:12.15/oldstable [amd64])\n";
+        let leaving = removals(simulation);
+        assert_eq!(leaving, ["busybox", "containerd.io"]);
+        let words = objection(&leaving, &["containerd", "runc"]).expect("Docker would go");
+        assert!(
+            words.contains("remove containerd.io from") && words.ends_with(" containerd runc"),
+            "{words}"
+        );
+        assert_eq!(objection(&["busybox"], &["busybox-static"]), None);
+        assert_eq!(objection(&[], &["containerd"]), None);
     }
 
     #[test]

@@ -40,7 +40,7 @@ enum Page {
 
 const PAGES: [(&str, Page, &str); 5] = [
     ("/healthz", Page::Healthz, "200 while the process lives"),
-    ("/readyz", Page::Readyz, "200 when the kernel is as declared, else 503 and why"),
+    ("/readyz", Page::Readyz, "200 while objects, kernel and ledger are usable, else 503 and why"),
     ("/metrics", Page::Metrics, "for Prometheus"),
     ("/status", Page::Status, "all objects with their status, as a List"),
     ("/debug/state", Page::DebugState, "the source, its findings and what is not ready"),

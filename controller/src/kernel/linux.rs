@@ -293,8 +293,10 @@ impl Kernel for LinuxKernel {
         let real_servers = real_servers.to_vec();
         let (own, triggers) = (self.own_macs(), self.triggers.clone());
         self.runtime.spawn_blocking(move || {
-            let macs = rivals::macs_of(&link, &own, &real_servers);
-            let _ = triggers.send(Trigger::Identified(question, macs));
+            // No answer says that nobody could be asked, and it is asked again.
+            if let Some(macs) = rivals::macs_of(&link, &own, &real_servers) {
+                let _ = triggers.send(Trigger::Identified(question, macs));
+            }
         });
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File, Metadata};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{DirEntryExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -103,7 +103,8 @@ impl Directory {
         self.seen.len()
     }
 
-    /// Whether a manifest was a symbolic link at the last look.
+    /// Whether a manifest was another file than the directory's own at the last look: a symbolic link, or one that
+    /// is mounted there.
     pub(super) fn has_links(&self) -> bool {
         self.has_links
     }
@@ -117,13 +118,13 @@ impl Directory {
             let name = entry.file_name();
             // A name that is not UTF-8 cannot be told in a finding; no tool writes such manifests.
             let Some(name) = name.to_str().filter(|name| is_manifest(name)) else { continue };
-            self.has_links |= entry.file_type().map_or(true, |file_type| file_type.is_symlink());
             let stamp = match stamp(&entry.path()) {
                 Ok(stamp) => Ok(stamp),
                 // Gone since the listing was read. Any other error is no evidence of that.
                 Err(_) if is_gone(&entry.path()) => continue,
                 Err(message) => Err(message),
             };
+            self.has_links |= stamp.as_ref().is_ok_and(|stamp| stamp.inode != entry.ino());
             let name: Arc<str> = name.into();
             let settled = match (&stamp, self.seen.get(&name)) {
                 (Ok(stamp), Some(Seen { outcome: Outcome::Read { stamp: old, .. }, trusted }))

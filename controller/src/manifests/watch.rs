@@ -1,17 +1,21 @@
 //! Watching the directory: inotify for promptness, a poll for everything inotify does not see (network file
-//! systems, targets of symbolic links, a directory that is replaced).
+//! systems, targets of symbolic links, files that are mounted one by one, a directory that is replaced).
+//!
+//! On a thread of its own, which wakes once a second: as a task it would wake three.
 
 use std::collections::BTreeSet;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
 
-use notify::event::{AccessKind, AccessMode, EventKind};
+use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind, RenameMode};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
-use tokio::sync::{Notify, mpsc};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::sync::mpsc::Sender;
 use tracing::{debug, info, warn};
 
 use super::directory::Directory;
@@ -20,22 +24,9 @@ use crate::source::{Finding, SourceState, Update};
 
 /// Time between two looks without an event.
 const POLL: Duration = Duration::from_secs(1);
-/// The same where inotify sees every edit, so that only what nobody does to manifests waits for a look: renaming a
-/// folder above them, or writing through a hard link in another folder.
-const RARE_POLL: Duration = Duration::from_secs(5);
-/// With inotify at work, looks become rarer by one second for each so many files: a look costs a `stat` of each.
-const FILES_PER_SECOND: usize = 256;
-/// File systems that only this host writes to (`linux/magic.h`; ZFS: `zfs_vfsops.c`).
-const LOCAL: [u32; 8] = [
-    0xef53,      // ext2, ext3, ext4
-    0x5846_5342, // XFS
-    0x9123_683e, // Btrfs
-    0x2fc1_2fc1, // ZFS
-    0xf2f5_2010, // F2FS
-    0x0102_1994, // tmpfs
-    0x8584_58f6, // ramfs
-    0x794c_7630, // overlayfs
-];
+/// With inotify at work, looks without a reason become rarer by one interval for each so many files: a look costs a
+/// `stat` of each. Whether the directory is still the same is asked each time.
+const FILES_PER_POLL: usize = 256;
 /// Files that never stop changing delay the others no longer than this.
 const LONGEST_SETTLING: Duration = Duration::from_secs(1);
 
@@ -43,29 +34,21 @@ const LONGEST_SETTLING: Duration = Duration::from_secs(1);
 ///
 /// An edit is delivered within 2 s, and not before the file has been left alone for 0.1 s, so that a file that
 /// is truncated and written anew is not seen empty. While `dir` cannot be read nothing is delivered but the
-/// source's state.
-pub async fn run(dir: PathBuf, sink: mpsc::Sender<Update>) {
-    let wake = Arc::new(Notify::new());
-    let mut inotify = Inotify::new(Arc::clone(&wake));
+/// source's state. Blocks; sends from outside the runtime.
+#[allow(clippy::needless_pass_by_value)] // that the sender is gone says that the watch has ended
+pub fn run(dir: PathBuf, sink: Sender<Update>) {
+    let (waker, wakes) = sync_channel(1);
+    let mut inotify = Inotify::new(waker);
     let mut looker = Looker::new(dir);
     let mut told: Option<SourceState> = None;
     let mut changed_since: Option<Instant> = None;
     loop {
-        inotify.watch(looker.directory.path());
         let patient = changed_since.is_none_or(|since| since.elapsed() < LONGEST_SETTLING);
-        // Files are read off the runtime's threads: a slow disk or a large file must stop nobody else.
-        let joined = tokio::task::spawn_blocking(move || {
-            let look = looker.look(patient);
-            (looker, look)
-        })
-        .await;
-        // The runtime is shutting down, or the look panicked, which the panic hook has told.
-        let Ok((back, look)) = joined else { return };
-        looker = back;
-        let update = match look {
+        inotify.watch(looker.directory.path());
+        let update = match looker.look(patient) {
             Look::Unsettled(rest) => {
                 changed_since.get_or_insert_with(Instant::now);
-                sleep(rest).await;
+                thread::sleep(rest);
                 continue;
             }
             Look::Unchanged => None,
@@ -77,50 +60,27 @@ pub async fn run(dir: PathBuf, sink: mpsc::Sender<Update>) {
             if told.as_ref() != Some(&update.state) || !update.changes.is_empty() {
                 debug!(changes = update.changes.len(), "manifests read");
                 told = Some(update.state.clone());
-                if sink.send(update).await.is_err() {
+                if sink.blocking_send(update).is_err() {
                     return;
                 }
             }
         }
-        let pause = pause(inotify.sight(), looker.directory.file_count(), looker.directory.has_links());
-        tokio::select! {
-            _ = timeout(pause, wake.notified()) => {}
-            () = sink.closed() => return,
+        let mut polls = polls_until_look(looker.directory.file_count(), looker.directory.has_links());
+        while polls > 0 {
+            if sink.is_closed() {
+                return;
+            }
+            polls = match wakes.recv_timeout(POLL) {
+                Err(RecvTimeoutError::Timeout) if inotify.is_on(looker.directory.path()) => polls - 1,
+                _ => 0,
+            };
         }
     }
 }
 
-/// What inotify sees of edits to a directory's files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Sight {
-    /// It does not work.
-    Nothing,
-    /// What is done by way of this directory on this host.
-    Some,
-    /// All.
-    All,
-}
-
-/// How long a look may wait if nothing is heard of.
-fn pause(sight: Sight, files: usize, links: bool) -> Duration {
-    let more = Duration::from_secs((files / FILES_PER_SECOND) as u64);
-    match sight {
-        Sight::Nothing => POLL,
-        Sight::All if !links => RARE_POLL + more,
-        Sight::Some | Sight::All => POLL + more,
-    }
-}
-
-/// Whether whatever is done to the files of a directory is done by way of it on this host: no symbolic link leads to
-/// it, which could be replaced, and no other host writes to its file system.
-fn is_seen_wholly(dir: &Path) -> bool {
-    let is_straight = || Some(std::fs::canonicalize(dir).ok()? == std::path::absolute(dir).ok()?);
-    let is_local = || rustix::fs::statfs(dir).is_ok_and(|found| is_local(found.f_type.cast_unsigned()));
-    is_straight().unwrap_or(false) && is_local()
-}
-
-fn is_local(file_system: u64) -> bool {
-    LOCAL.iter().any(|local| u64::from(*local) == file_system & 0xffff_ffff)
+/// How many polls with nothing to be heard of end with a look. Through links inotify sees nothing.
+fn polls_until_look(files: usize, has_links: bool) -> usize {
+    if has_links { 1 } else { 1 + files / FILES_PER_POLL }
 }
 
 /// One look at the manifests in `dir`, for commands that do not stay.
@@ -209,7 +169,7 @@ fn log_differences(old: Option<&SourceState>, new: &SourceState) {
 
 /// The inotify watch, renewed when the directory is another one.
 struct Inotify {
-    wake: Arc<Notify>,
+    waker: SyncSender<()>,
     watching: Option<Watching>,
     complained: bool,
 }
@@ -217,35 +177,40 @@ struct Inotify {
 struct Watching {
     /// Ends with this value.
     _watcher: RecommendedWatcher,
-    /// Device and inode of the directory.
-    identity: (u64, u64),
-    sight: Sight,
+    directory: Identity,
+    /// The directory was removed or renamed. The number of its inode may be another one's at once.
+    gone: Arc<AtomicBool>,
+}
+
+/// Device and inode.
+type Identity = (u64, u64);
+
+fn identity(dir: &Path) -> io::Result<Identity> {
+    std::fs::metadata(dir).map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
 impl Inotify {
-    fn new(wake: Arc<Notify>) -> Self {
-        Self { wake, watching: None, complained: false }
+    fn new(waker: SyncSender<()>) -> Self {
+        Self { waker, watching: None, complained: false }
     }
 
-    fn sight(&self) -> Sight {
-        self.watching.as_ref().map_or(Sight::Nothing, |watching| watching.sight)
+    /// Whether what is watched is `dir` as it is now.
+    fn is_on(&self, dir: &Path) -> bool {
+        self.watching.as_ref().is_some_and(|watching| {
+            !watching.gone.load(Ordering::Relaxed) && identity(dir).is_ok_and(|now| now == watching.directory)
+        })
     }
 
     /// Watches `dir`, if that is not what is watched already.
     fn watch(&mut self, dir: &Path) {
-        let identity = std::fs::metadata(dir).map(|metadata| (metadata.dev(), metadata.ino()));
-        let Ok(identity) = identity else {
-            self.watching = None;
-            return;
-        };
-        if self.watching.as_ref().is_some_and(|watching| watching.identity == identity) {
+        if self.is_on(dir) {
             return;
         }
-        match self.start(dir) {
-            Ok(watcher) => {
-                let sight = if is_seen_wholly(dir) { Sight::All } else { Sight::Some };
-                self.watching = Some(Watching { _watcher: watcher, identity, sight });
-            }
+        self.watching = None;
+        let Ok(directory) = identity(dir) else { return };
+        let gone = Arc::new(AtomicBool::new(false));
+        match self.start(dir, Arc::clone(&gone)) {
+            Ok(watcher) => self.watching = Some(Watching { _watcher: watcher, directory, gone }),
             Err(error) => {
                 self.watching = None;
                 if !self.complained {
@@ -256,11 +221,15 @@ impl Inotify {
         }
     }
 
-    fn start(&self, dir: &Path) -> notify::Result<RecommendedWatcher> {
-        let wake = Arc::clone(&self.wake);
+    fn start(&self, dir: &Path, gone: Arc<AtomicBool>) -> notify::Result<RecommendedWatcher> {
+        let (waker, itself) = (self.waker.clone(), dir.to_owned());
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            if event.as_ref().is_ok_and(|event| says_gone(event, &itself)) {
+                gone.store(true, Ordering::Relaxed);
+            }
             if event.map_or(true, |event| says_change(event.kind)) {
-                wake.notify_one();
+                // One that waits is enough.
+                let _ = waker.try_send(());
             }
         })?;
         watcher.watch(dir, RecursiveMode::NonRecursive)?;
@@ -271,6 +240,12 @@ impl Inotify {
 /// Reading and listing are events too, our own among them: these must not wake us.
 fn says_change(kind: EventKind) -> bool {
     !matches!(kind, EventKind::Access(kind) if kind != AccessKind::Close(AccessMode::Write))
+}
+
+fn says_gone(event: &notify::Event, dir: &Path) -> bool {
+    let is_itself = || event.paths.iter().any(|path| path == dir);
+    matches!(event.kind, EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(RenameMode::From)))
+        && is_itself()
 }
 
 #[cfg(test)]

@@ -48,6 +48,9 @@ struct Known {
     contended: u32,
     /// How often in a row nobody knows who holds it, for this or another reason.
     in_vain: u32,
+    /// When that was counted last. Links that change, and with each of them a question that fails at once, tell
+    /// no more than one.
+    counted: Option<Instant>,
 }
 
 impl Probes {
@@ -86,13 +89,14 @@ impl Probes {
     pub(super) fn ask(&mut self, vip: IpAddr, question: Question, now: Instant) {
         let before = self.known.get(&vip).filter(|known| known.question.link == question.link);
         let known = match before {
-            Some(known) => Known {
-                question,
-                asked: Some(now),
+            Some(known) => {
+                let mut known = *known;
                 // The answer to the one before may have been lost.
-                in_vain: known.in_vain + u32::from(known.asked.is_some()),
-                ..*known
-            },
+                if known.asked.is_some() {
+                    known.was_in_vain(now);
+                }
+                Known { question, asked: Some(now), ..known }
+            }
             None => Known {
                 question,
                 asked: Some(now),
@@ -100,6 +104,7 @@ impl Probes {
                 again_after: ASK_AGAIN,
                 contended: 0,
                 in_vain: 0,
+                counted: None,
             },
         };
         self.known.insert(vip, known);
@@ -113,13 +118,15 @@ impl Probes {
         else {
             return false;
         };
-        (known.contended, known.in_vain, known.again_after) = match probe {
-            Probe::Free => (0, 0, FREE_VALID),
-            Probe::Taken(_) => (0, 0, ASK_AGAIN),
-            Probe::Unknown => (0, known.in_vain + 1, ASK_AGAIN),
+        match probe {
+            Probe::Free | Probe::Taken(_) => (known.in_vain, known.counted) = (0, None),
+            Probe::Unknown | Probe::Contended { .. } => known.was_in_vain(now),
+        }
+        (known.contended, known.again_after) = match probe {
+            Probe::Free => (0, FREE_VALID),
+            Probe::Taken(_) | Probe::Unknown => (0, ASK_AGAIN),
             Probe::Contended { .. } => {
-                let wait = back_off(known.question.station, vip, known.contended);
-                (known.contended + 1, known.in_vain + 1, wait)
+                (known.contended + 1, back_off(known.question.station, vip, known.contended))
             }
         };
         (known.asked, known.answer) = (None, Some((probe, now)));
@@ -154,6 +161,12 @@ impl Probes {
 }
 
 impl Known {
+    fn was_in_vain(&mut self, now: Instant) {
+        if self.counted.is_none_or(|at| at + LOST <= now) {
+            (self.in_vain, self.counted) = (self.in_vain + 1, Some(now));
+        }
+    }
+
     fn next_question(&self) -> Option<Instant> {
         match (self.asked, self.answer) {
             (Some(since), _) => Some(since + LOST),
@@ -273,12 +286,26 @@ mod tests {
         now += LOST;
         let third = ask(&mut probes, LINK, now);
         assert_eq!(in_vain(&probes), Some(2), "one answer was lost");
+        now += LOST;
         answer(&mut probes, third, Probe::Contended { mac: [2, 0, 0, 0, 0, 9] }, now);
         assert_eq!(in_vain(&probes), Some(3));
         now += seconds(8);
         let fourth = ask(&mut probes, LINK, now);
         answer(&mut probes, fourth, TAKEN, now);
         assert_eq!(in_vain(&probes), Some(0));
+    }
+
+    #[test]
+    fn questions_that_fail_as_often_as_links_change_count_once() {
+        let start = Instant::now();
+        let mut probes = answered(Probe::Unknown, start);
+        for milliseconds in 0..100 {
+            let now = start + Duration::from_millis(milliseconds);
+            probes.links_changed();
+            let question = ask(&mut probes, LINK, now);
+            answer(&mut probes, question, Probe::Unknown, now);
+        }
+        assert_eq!(probes.current(vip(), start).map(|asked| asked.in_vain), Some(1));
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub(super) struct Rolling {
     after: Option<ServiceKey>,
     /// The glance with which the present pass began.
     glance: Glance,
-    /// How many services it showed, everybody's.
+    /// How many services it showed, everybody's; none if there was no glance.
     shown: usize,
     /// The last look was to begin with a glance and could not.
     pub(super) blind: bool,
@@ -46,13 +46,13 @@ fn pause(services: usize) -> Duration {
 
 /// Whether each look reads as many services exactly as there are.
 pub(super) fn reads_all(services: usize) -> bool {
-    services <= exact(services)
+    services <= exact(pause(services))
 }
 
-/// How many services a look reads exactly whatever a glance shows.
+/// How many services a look reads exactly whatever a glance shows, if the check rests for so long.
 #[allow(clippy::cast_sign_loss)] // a time and a rate are positive
-fn exact(services: usize) -> usize {
-    (pause(services).as_secs_f64() * EXACT_PER_SECOND).ceil() as usize
+fn exact(pause: Duration) -> usize {
+    (pause.as_secs_f64() * EXACT_PER_SECOND).ceil() as usize
 }
 
 impl Rolling {
@@ -62,6 +62,7 @@ impl Rolling {
         keys: &BTreeMap<ServiceKey, V>,
         glance: Option<Glance>,
     ) -> BTreeSet<ServiceKey> {
+        self.shown = glance.as_ref().map_or(0, Glance::len);
         let Some(glance) = glance else { return keys.keys().copied().collect() };
         let unknown = |key: &&ServiceKey| {
             let seen = glance.get(key);
@@ -69,7 +70,6 @@ impl Rolling {
         };
         let mut part: BTreeSet<ServiceKey> = keys.keys().filter(unknown).copied().collect();
         part.extend(self.next_part(keys));
-        self.shown = glance.len();
         self.glance = glance;
         part
     }
@@ -92,11 +92,15 @@ impl Rolling {
 
     /// The next services, going round.
     fn next_part<V>(&mut self, keys: &BTreeMap<ServiceKey, V>) -> Vec<ServiceKey> {
-        let count = exact(keys.len());
-        let start = self.after.map_or(Bound::Unbounded, Bound::Excluded);
-        let part: Vec<ServiceKey> =
-            keys.range((start, Bound::Unbounded)).take(count).map(|(key, _)| *key).collect();
-        self.after = if part.len() < count { None } else { part.last().copied() };
+        let Some((first, _)) = keys.first_key_value() else { return Vec::new() };
+        let count = exact(self.pause(keys.len()));
+        let (start, end) = match self.after {
+            Some(after) => (Bound::Excluded(after), Bound::Included(after)),
+            None => (Bound::Unbounded, Bound::Excluded(*first)),
+        };
+        let round = keys.range((start, Bound::Unbounded)).chain(keys.range((Bound::Unbounded, end)));
+        let part: Vec<ServiceKey> = round.take(count).map(|(key, _)| *key).collect();
+        self.after = part.last().copied();
         part
     }
 }
@@ -145,6 +149,20 @@ mod tests {
         all.clear();
         rolling.begin(&table(11), Some(all));
         assert_eq!(rolling.pause(11), pause(11));
+    }
+
+    #[test]
+    fn what_a_glance_does_not_show_is_found_as_soon_beside_a_large_table_of_others() {
+        let mut rolling = at_peace(100);
+        let part = rolling.begin(&table(100), Some(glance(2_000)));
+        assert_eq!(part.len(), 100, "in the {:?} to the next look all of them are due", rolling.pause(100));
+    }
+
+    #[test]
+    fn a_table_that_has_become_small_is_looked_at_as_often_as_any() {
+        let mut rolling = at_peace(3_000);
+        rolling.begin(&table(5), None);
+        assert_eq!(rolling.pause(5), pause(5));
     }
 
     #[test]

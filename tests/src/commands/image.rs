@@ -26,7 +26,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     line(&format!("{tag} is in {archive}. Into a node's containerd, or to a registry:"));
     line(&format!("  ctr --namespace k8s.io images import {archive}"));
     line(&format!(
-        "  buildah pull docker-archive:{archive} && buildah push {tag} docker://REGISTRY/lvs-operator"
+        "  buildah pull docker-archive:{archive} && buildah push {tag} docker://REGISTRY/lvs-operator:{}",
+        env!("CARGO_PKG_VERSION")
     ));
     Ok(ExitCode::SUCCESS)
 }

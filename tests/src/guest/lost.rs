@@ -5,7 +5,7 @@ use std::{fmt, fs};
 
 /// Lines of a log that are shown, and how much of each.
 const LINES: usize = 20;
-const COLUMNS: usize = 300;
+const COLUMNS: usize = 160;
 
 /// A guest has ended, or does not come as far as it should.
 #[derive(Debug)]

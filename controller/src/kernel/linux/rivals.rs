@@ -49,8 +49,8 @@ pub(super) fn probe(
         }
     };
     let is_taken = |verdict: &ProbeVerdict| matches!(verdict, ProbeVerdict::Taken { .. });
-    let macs =
-        if verdicts.values().any(is_taken) { macs_of(link, own, real_servers) } else { BTreeMap::new() };
+    let macs = if verdicts.values().any(is_taken) { macs_of(link, own, real_servers) } else { None };
+    let macs = macs.unwrap_or_default();
     let probe = |verdict| match verdict {
         ProbeVerdict::Free => Probe::Free,
         ProbeVerdict::Contended { mac } => Probe::Contended { mac },
@@ -60,20 +60,20 @@ pub(super) fn probe(
 }
 
 /// Asks for real servers as for VIPs: who answers for a RIP is that real server. One on another segment does not
-/// answer here.
-pub(super) fn macs_of(link: &Link, own: &[Mac], real_servers: &[IpAddr]) -> BTreeMap<Mac, IpAddr> {
+/// answer here. `None` if nobody could be asked.
+pub(super) fn macs_of(link: &Link, own: &[Mac], real_servers: &[IpAddr]) -> Option<BTreeMap<Mac, IpAddr>> {
     let asked = &real_servers[..real_servers.len().min(REAL_SERVERS_ASKED)];
     match vip_holders(link, own, asked, PROBE_TIMEOUT) {
-        Ok(verdicts) => verdicts
-            .into_iter()
-            .filter_map(|(address, verdict)| match verdict {
+        Ok(verdicts) => {
+            let taken = verdicts.into_iter().filter_map(|(address, verdict)| match verdict {
                 ProbeVerdict::Taken { mac } => Some((mac, address)),
                 ProbeVerdict::Free | ProbeVerdict::Contended { .. } => None,
-            })
-            .collect(),
+            });
+            Some(taken.collect())
+        }
         Err(error) => {
             debug!(error = chain(&error), "the real servers cannot be asked for their MAC addresses");
-            BTreeMap::new()
+            None
         }
     }
 }

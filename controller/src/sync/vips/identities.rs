@@ -96,16 +96,12 @@ impl Identities {
         self.asked
     }
 
-    /// The real servers that answered, by MAC address. Returns the link, unless the question was given up.
-    pub(super) fn answered(
-        &mut self,
-        question: u64,
-        macs: BTreeMap<[u8; 6], IpAddr>,
-        now: Instant,
-    ) -> Option<u32> {
-        let question = self.questions.get_mut(&question)?;
+    /// The real servers that answered, by MAC address. Says whether that counts: the question may have been given
+    /// up.
+    pub(super) fn answered(&mut self, question: u64, macs: BTreeMap<[u8; 6], IpAddr>, now: Instant) -> bool {
+        let Some(question) = self.questions.get_mut(&question) else { return false };
         (question.answer, question.since) = (Some(macs), now);
-        Some(question.link)
+        true
     }
 }
 
@@ -151,7 +147,7 @@ mod tests {
         assert_eq!(identities.of(LINK, MAC, &asked, start), Identity::Later);
         let elsewhere = identities.of(LINK + 1, MAC, &asked, start);
         assert_eq!(elsewhere, Identity::Ask, "on another link it may be another one");
-        assert_eq!(identities.answered(question, BTreeMap::from([(MAC, asked[0])]), start), Some(LINK));
+        assert!(identities.answered(question, BTreeMap::from([(MAC, asked[0])]), start));
         let later = start + Duration::from_secs(59);
         assert_eq!(identities.of(LINK, MAC, &asked, later), is(MAC, Some(asked[0])));
         let others = real_servers(20..30);
@@ -199,7 +195,7 @@ mod tests {
         let asked = real_servers(12..14);
         let question = identities.ask(LINK, MAC, &asked, start);
         assert_eq!(identities.of(LINK, MAC, &asked, start + LOST), Identity::Ask);
-        assert_eq!(identities.answered(question, BTreeMap::new(), start + LOST), None);
+        assert!(!identities.answered(question, BTreeMap::new(), start + LOST));
     }
 
     #[test]

@@ -12,6 +12,8 @@ const GONE_AFTER: Duration = Duration::from_secs(25);
 const ASK_EVERY: Duration = Duration::from_secs(10);
 /// A claim is answered with one announcement at most this often (`DEFEND_INTERVAL` of RFC 5227 section 1.1).
 const DEFEND_EVERY: Duration = Duration::from_secs(10);
+/// How often somebody who was none of the real servers is looked into again.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
 /// Rivals of one VIP that are kept apart.
 const RIVALS: usize = 8;
 
@@ -32,19 +34,25 @@ struct Contest {
 struct Rival {
     since: Instant,
     heard: Instant,
-    /// `None` while it is not known who it is.
+    /// When it was found out last who it is.
+    identified: Instant,
+    /// Whether that is being found out.
+    open: bool,
+    /// `None` until it is known who it is.
     holder: Option<Holder>,
 }
 
 impl Rival {
-    fn is_real_server(&self) -> bool {
-        self.holder.is_some_and(|holder| holder.real_server.is_some())
+    /// It claims the VIP. Whoever was none of the real servers may be one that was down when they were asked.
+    fn heard(&mut self, now: Instant) {
+        self.heard = now;
+        let stranger = self.holder.is_some_and(|holder| holder.real_server.is_none());
+        self.open |= stranger && now >= self.identified + LOOK_AGAIN;
     }
 }
 
 impl Rivals {
-    /// Another station claimed the VIP. Says whether it is to be found out who that is: also of one that was
-    /// none of the real servers, since that one may only have been down when they were asked.
+    /// Another station claimed the VIP. Says whether it is to be found out who that is.
     pub(super) fn sighted(&mut self, vip: IpAddr, mac: [u8; 6], now: Instant) -> bool {
         let contest = self.known.entry(vip).or_insert_with(|| Contest {
             rivals: BTreeMap::new(),
@@ -52,22 +60,24 @@ impl Rivals {
             defended: None,
         });
         if let Some(rival) = contest.rivals.get_mut(&mac) {
-            rival.heard = now;
-            return !rival.is_real_server();
+            rival.heard(now);
+            return rival.open;
         }
         let room = contest.rivals.len() < RIVALS;
         if room {
-            contest.rivals.insert(mac, Rival { since: now, heard: now, holder: None });
+            contest
+                .rivals
+                .insert(mac, Rival { since: now, heard: now, identified: now, open: true, holder: None });
         }
         room
     }
 
     /// It was found out who a rival is. Says whether that changes who is shown.
-    pub(super) fn identified(&mut self, vip: IpAddr, holder: Holder) -> bool {
+    pub(super) fn identified(&mut self, vip: IpAddr, holder: Holder, now: Instant) -> bool {
         let before = self.holder(vip);
         let rivals = self.known.get_mut(&vip).map(|contest| &mut contest.rivals);
         if let Some(rival) = rivals.and_then(|rivals| rivals.get_mut(&holder.mac)) {
-            rival.holder = Some(holder);
+            (rival.holder, rival.identified, rival.open) = (Some(holder), now, false);
         }
         self.holder(vip) != before
     }
@@ -75,16 +85,16 @@ impl Rivals {
     /// Another station has the VIP, and it is known who that is.
     pub(super) fn met(&mut self, vip: IpAddr, holder: Holder, now: Instant) {
         self.sighted(vip, holder.mac, now);
-        self.identified(vip, holder);
+        self.identified(vip, holder, now);
     }
 
-    /// The VIPs that stations claim of which nobody knows yet who they are, with the MAC address of each.
+    /// The VIPs that stations claim of which it is being found out who they are, with the MAC address of each.
     pub(super) fn unidentified(&self) -> Vec<(IpAddr, [u8; 6])> {
         let all = self
             .known
             .iter()
             .flat_map(|(vip, contest)| contest.rivals.iter().map(move |(mac, rival)| (*vip, *mac, rival)));
-        all.filter(|(_, _, rival)| rival.holder.is_none()).map(|(vip, mac, _)| (vip, mac)).collect()
+        all.filter(|(_, _, rival)| rival.open).map(|(vip, mac, _)| (vip, mac)).collect()
     }
 
     /// Whether another station claims the VIP, whoever that is.
@@ -172,7 +182,7 @@ mod tests {
     fn contested(now: Instant) -> Rivals {
         let mut rivals = Rivals::default();
         assert!(rivals.sighted(vip(), MAC, now));
-        assert!(rivals.identified(vip(), holder(MAC)));
+        assert!(rivals.identified(vip(), holder(MAC), now));
         rivals
     }
 
@@ -184,13 +194,15 @@ mod tests {
         assert_eq!(rivals.holder(vip()), None);
         assert!(rivals.sighted(vip(), MAC, start + seconds(1)), "still not known");
         assert_eq!(rivals.unidentified(), [(vip(), MAC)]);
-        assert!(rivals.identified(vip(), holder(MAC)));
+        assert!(rivals.identified(vip(), holder(MAC), start));
         assert_eq!(rivals.holder(vip()), Some(holder(MAC)));
         assert!(rivals.unidentified().is_empty());
-        assert!(rivals.sighted(vip(), MAC, start + seconds(2)), "a real server that was down, perhaps");
+        assert!(!rivals.sighted(vip(), MAC, start + seconds(20)), "somebody else");
+        rivals.sighted(vip(), MAC, start + seconds(40));
+        assert!(rivals.sighted(vip(), MAC, start + seconds(61)), "or a real server that was down");
         let real_server = Holder { real_server: "192.168.40.12".parse().ok(), ..holder(MAC) };
-        assert!(rivals.identified(vip(), real_server));
-        assert!(!rivals.sighted(vip(), MAC, start + seconds(3)));
+        assert!(rivals.identified(vip(), real_server, start));
+        assert!(!rivals.sighted(vip(), MAC, start + seconds(200)));
     }
 
     #[test]
@@ -210,7 +222,7 @@ mod tests {
         let second = [2, 0, 0, 0, 0, 10];
         let mut rivals = contested(start);
         rivals.sighted(vip(), second, start + seconds(1));
-        assert!(!rivals.identified(vip(), holder(second)));
+        assert!(!rivals.identified(vip(), holder(second), start));
         rivals.sighted(vip(), second, start + seconds(20));
         assert_eq!(rivals.cleared(start + seconds(26)), [vip()]);
         assert_eq!(rivals.holder(vip()), Some(holder(second)));

@@ -37,9 +37,12 @@ impl<K: Kernel> Driver<K> {
 
     /// Takes in which real servers have which MAC addresses, as this question found out.
     pub fn identified(&mut self, question: u64, macs: BTreeMap<[u8; 6], IpAddr>, now: Instant) {
-        let Some(link) = self.vips.identities.answered(question, macs, now) else { return };
+        if !self.vips.identities.answered(question, macs, now) {
+            return;
+        }
+        // Also those on other links: they may have waited for their turn.
         for (vip, mac) in self.vips.rivals.unidentified() {
-            if let Some(claimed) = self.vips.is_listened_for(vip).filter(|claimed| claimed.link == link) {
+            if let Some(claimed) = self.vips.is_listened_for(vip) {
                 self.look_into(claimed, mac, now);
             }
         }
@@ -51,7 +54,7 @@ impl<K: Kernel> Driver<K> {
         real_servers.truncate(REAL_SERVERS_ASKED);
         match self.vips.identities.of(link, mac, &real_servers, now) {
             Identity::Known(holder) => {
-                if self.vips.rivals.identified(vip, holder) {
+                if self.vips.rivals.identified(vip, holder, now) {
                     self.vips.also_due([vip]);
                 }
             }
