@@ -4,7 +4,7 @@
 #[cfg(test)]
 pub(crate) mod fixtures;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lvs_crds::{DirectorRole, RealServerCounts};
@@ -91,7 +91,7 @@ pub struct Content {
     /// Objects whose entry changed or went away since the status writer last looked.
     pub dirty: BTreeSet<ObjectKey>,
     /// Events not yet recorded.
-    pub transitions: Vec<Transition>,
+    pub transitions: VecDeque<Transition>,
     /// The source.
     pub source: SourceState,
     /// Why `/readyz` is 503; empty when ready.
@@ -103,17 +103,28 @@ pub struct Content {
 impl Content {
     /// Something happened: it is logged here and now, and recorded as an event where there is somebody to do so.
     pub fn happened(&mut self, transition: Transition) {
-        let Transition { object, reason, warning, note, .. } = &transition;
+        transition.log();
+        self.record(transition);
+    }
+
+    /// The same without a line in the log.
+    pub fn record(&mut self, transition: Transition) {
+        if self.transitions.len() >= TRANSITIONS {
+            self.transitions.pop_front();
+        }
+        self.transitions.push_back(transition);
+    }
+}
+
+impl Transition {
+    fn log(&self) {
+        let Self { object, reason, warning, note, .. } = self;
         let kind = object.kind.as_str();
         if *warning {
             warn!(kind, %object, %reason, "{note}");
         } else {
             info!(kind, %object, %reason, "{note}");
         }
-        if self.transitions.len() >= TRANSITIONS {
-            self.transitions.remove(0);
-        }
-        self.transitions.push(transition);
     }
 }
 
@@ -148,7 +159,7 @@ impl Board {
             self.changed().await;
             let mut content = self.lock();
             content.dirty.clear();
-            content.transitions.clear();
+            content.transitions = VecDeque::new();
         }
     }
 }

@@ -309,7 +309,7 @@ impl Ledger {
     /// stays known, and is written by a later save.
     pub fn save(&mut self) -> Result<(), LedgerError> {
         let Some(store) = &mut self.store else {
-            self.pending.clear();
+            self.pending = Vec::new();
             return Ok(());
         };
         match &self.problem {
@@ -321,7 +321,7 @@ impl Ledger {
             }
             _ => match store.append(&self.memory, self.pending.iter().map(|(record, _)| record)) {
                 Ok(()) => {
-                    self.pending.clear();
+                    self.pending = Vec::new();
                     self.problem = None;
                 }
                 Err(error) => {

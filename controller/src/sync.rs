@@ -44,8 +44,8 @@ use rolling::Rolling;
 use table_size::TableSize;
 use vips::Vips;
 
-/// So many steps of a plan are logged one by one; of the rest only the number.
-const LOGGED_STEPS: usize = 32;
+/// So many steps of a plan, and so much news of one kind, are logged one by one; of the rest only the number.
+const LOGGED: usize = 32;
 
 /// How much of the node a pass looks at, beside what changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -299,10 +299,10 @@ impl<K: Kernel> Driver<K> {
 }
 
 fn log_steps(plan: &Plan) {
-    for step in plan.steps().iter().take(LOGGED_STEPS) {
+    for step in plan.steps().iter().take(LOGGED) {
         info!(%step, "kernel");
     }
-    if let Some(rest) = plan.steps().len().checked_sub(LOGGED_STEPS).filter(|rest| *rest > 0) {
+    if let Some(rest) = plan.steps().len().checked_sub(LOGGED).filter(|rest| *rest > 0) {
         info!(steps = rest, "kernel: and more");
     }
 }

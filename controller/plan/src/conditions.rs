@@ -92,6 +92,7 @@ pub fn real_server(key: &ObjectKey, record: &RealServerRecord, inventory: &Inven
 /// Adds `Ready`: the AND of the others. Its reason is the first that does not hold; what cannot be told counts
 /// after that.
 fn with_ready(mut conditions: Vec<ConditionValue>) -> Vec<ConditionValue> {
+    conditions.reserve_exact(1);
     let first = |status| conditions.iter().find(|condition| condition.status == status);
     let ready = match first(ConditionStatus::False).or_else(|| first(ConditionStatus::Unknown)) {
         None => ConditionValue::new("Ready", true, Reason::Ready, ""),

@@ -80,7 +80,9 @@ pub fn build<'a>(
     virtual_service: &Arc<ValidVirtualService>,
     members: impl IntoIterator<Item = Member<'a>>,
 ) -> Desired {
-    let mut desired = Desired::default();
+    // Most have one port, and what is kept for ten thousand of them has no room to spare.
+    let services = LiteMap::with_capacity(virtual_service.services.len());
+    let mut desired = Desired { services, ..Desired::default() };
     for key in &virtual_service.services {
         let service = DesiredService {
             owner: owner.clone(),

@@ -98,7 +98,7 @@ impl Inventory {
     pub fn take_dirty(&mut self) -> Dirty {
         Dirty {
             services: std::mem::take(&mut self.dirty_services),
-            objects: self.dirty_objects.drain().collect(),
+            objects: std::mem::take(&mut self.dirty_objects).into_iter().collect(),
         }
     }
 

@@ -1,8 +1,10 @@
 //! Objects as the pure part sees them: the same whether they come from the API server or from a file.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use lvs_crds::{RealServerSpec, VirtualServiceSpec};
@@ -30,9 +32,14 @@ impl Kind {
     }
 }
 
-/// What identifies an object. Sorts by kind, namespace, name. Cheap to clone.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ObjectKey {
+/// What identifies an object. Sorts by kind, namespace, name. Cheap to clone, and no larger than a pointer: some forty
+/// copies of it are kept for each virtual service.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct ObjectKey(Arc<KeyParts>);
+
+/// What an [`ObjectKey`] consists of.
+#[derive(Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct KeyParts {
     /// The kind.
     pub kind: Kind,
     /// The namespace.
@@ -44,7 +51,38 @@ pub struct ObjectKey {
 impl ObjectKey {
     /// A key from borrowed parts.
     pub fn new(kind: Kind, namespace: &str, name: &str) -> Self {
-        Self { kind, namespace: namespace.into(), name: name.into() }
+        Self::of_parts(kind, namespace.into(), name.into())
+    }
+
+    /// A key from parts that others may share.
+    pub fn of_parts(kind: Kind, namespace: Arc<str>, name: Arc<str>) -> Self {
+        Self(Arc::new(KeyParts { kind, namespace, name }))
+    }
+}
+
+impl Deref for ObjectKey {
+    type Target = KeyParts;
+
+    fn deref(&self) -> &KeyParts {
+        &self.0
+    }
+}
+
+impl Ord for ObjectKey {
+    fn cmp(&self, other: &Self) -> Ordering {
+        if Arc::ptr_eq(&self.0, &other.0) { Ordering::Equal } else { self.0.cmp(&other.0) }
+    }
+}
+
+impl PartialOrd for ObjectKey {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl fmt::Debug for ObjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {self}", self.kind.as_str())
     }
 }
 

@@ -59,7 +59,7 @@ pub(super) fn queue(board: Board) -> (EventQueue, Recorder) {
 }
 
 impl EventQueue {
-    pub(super) fn push(&self, transitions: Vec<Transition>) {
+    pub(super) fn push(&self, transitions: impl IntoIterator<Item = Transition>) {
         let (now, since) = (Timestamp::now(), Instant::now());
         for (n, transition) in (0_i64..).zip(transitions) {
             // The time is part of an event's name.
@@ -279,7 +279,7 @@ mod tests {
     async fn a_full_queue_drops_and_counts_and_never_waits() {
         let board = Board::default();
         let (queue, _recorder) = queue(board.clone());
-        queue.push((0..QUEUE + 10).map(|n| transition(&n.to_string())).collect());
+        queue.push((0..QUEUE + 10).map(|n| transition(&n.to_string())));
         assert_eq!(board.lock().debug["eventsDropped"], json!(10));
     }
 }

@@ -113,7 +113,8 @@ impl Writer {
         };
         let (news, touched) = {
             let mut statuses = self.statuses.lock();
-            let news = transitions.into_iter().filter(|transition| !statuses.was_told(transition)).collect();
+            let news: Vec<_> =
+                transitions.into_iter().filter(|transition| !statuses.was_told(transition)).collect();
             (news, statuses.take_touched())
         };
         self.events.push(news);

@@ -69,11 +69,11 @@ pub(super) struct Object {
 impl Object {
     pub(super) fn origin(&self, file: Option<&Text>) -> Origin {
         Origin {
-            object: ObjectKey {
-                kind: Kind::VirtualService,
-                namespace: Arc::clone(&self.namespace.0),
-                name: Arc::clone(&self.name.0),
-            },
+            object: ObjectKey::of_parts(
+                Kind::VirtualService,
+                Arc::clone(&self.namespace.0),
+                Arc::clone(&self.name.0),
+            ),
             file: file.map(|Text(file)| Arc::clone(file)),
         }
     }

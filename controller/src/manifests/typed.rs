@@ -224,6 +224,10 @@ impl<'de> SeqAccess<'de> for Items<'_> {
         seed.deserialize(Reader { node, path: &path, passed_over: None, unknown: self.reader.unknown })
             .map(Some)
     }
+
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.items.len())
+    }
 }
 
 struct Entries<'a, 'f> {

@@ -11,9 +11,10 @@ use lvs_plan::inventory::VirtualServiceRecord;
 use lvs_plan::object::Kind;
 use lvs_plan::step::{Applied, Step};
 use lvs_plan::{Object, ObjectKey, Reason, ServiceKey};
+use tracing::info;
 
-use super::Driver;
 use super::vips::DecidedVips;
+use super::{Driver, LOGGED};
 use crate::board::{DirectorVerdict, Entry, Failing, Transition, Verdict};
 use crate::kernel::Kernel;
 
@@ -210,19 +211,39 @@ impl<K: Kernel> Driver<K> {
         for (owner, steps) in repaired {
             let note =
                 format!("somebody changed the kernel's rules or addresses; repaired: {}", listed(&steps));
-            self.transition(&owner, Reason::DriftRepaired, true, "Repair", note);
+            let repaired = self.transition(&owner, Reason::DriftRepaired, true, "Repair", note);
+            self.board.lock().happened(repaired);
         }
+        let mut good = Vec::new();
         for owner in written {
             let programmed = self.entry(&owner).is_some_and(|entry| {
                 entry.verdict.director.as_ref().is_some_and(|director| director.programmed)
             });
             if programmed {
                 let note = "the kernel's rules are as declared".to_owned();
-                self.transition(&owner, Reason::Programmed, false, "Program", note);
+                good.push(self.transition(&owner, Reason::Programmed, false, "Program", note));
             }
         }
-        for (owner, reason, action, note) in moved {
-            self.transition(&owner, reason, false, action, note);
+        self.tell_good_news(good);
+        let moved = moved.into_iter();
+        let moved =
+            moved.map(|(owner, reason, action, note)| self.transition(&owner, reason, false, action, note));
+        self.tell_good_news(moved.collect());
+    }
+
+    /// All of it on the board; in the log, where ten thousand lines alike are no news, the first few.
+    fn tell_good_news(&self, news: Vec<Transition>) {
+        let more = news.len().saturating_sub(LOGGED);
+        let mut content = self.board.lock();
+        for (number, transition) in news.into_iter().enumerate() {
+            if number < LOGGED {
+                content.happened(transition);
+            } else {
+                content.record(transition);
+            }
+        }
+        if more > 0 {
+            info!(objects = more, "and more of this kind");
         }
     }
 
@@ -238,21 +259,13 @@ impl<K: Kernel> Driver<K> {
         warning: bool,
         action: &'static str,
         note: String,
-    ) {
+    ) -> Transition {
         let uid = self
             .inventory
             .virtual_service(object)
             .map(|record| record.object.uid.clone())
             .unwrap_or_default();
-        self.board.lock().happened(Transition {
-            object: object.clone(),
-            uid,
-            reason,
-            warning,
-            action,
-            note,
-            condition: None,
-        });
+        Transition { object: object.clone(), uid, reason, warning, action, note, condition: None }
     }
 
     /// Tells the board how the driver itself is doing, and its readers if anything changed.

@@ -24,7 +24,8 @@ impl Claims {
     pub(super) fn ask(&mut self, age: &Age, keys: Vec<ServiceKey>) {
         self.withdraw(age);
         for key in &keys {
-            self.asked_by.entry(*key).or_default().push(age.clone());
+            // Hardly ever is a service asked for by two.
+            self.asked_by.entry(*key).or_insert_with(|| Vec::with_capacity(1)).push(age.clone());
         }
         self.asks.insert(age.clone(), keys);
     }

@@ -66,5 +66,6 @@ pub(super) fn asked_keys(record: &VirtualServiceRecord) -> Vec<ServiceKey> {
     let mut keys: Vec<ServiceKey> = versions.flat_map(|version| &version.services).copied().collect();
     keys.sort_unstable();
     keys.dedup();
+    keys.shrink_to_fit();
     keys
 }

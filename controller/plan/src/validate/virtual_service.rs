@@ -173,5 +173,7 @@ fn parse_selector(selector: &LabelSelector) -> Selector {
             Operator::DoesNotExist => Requirement::DoesNotExist(key),
         }
     });
-    Selector { requirements: Some(labels.chain(expressions).collect()) }
+    let mut requirements: Vec<Requirement> = labels.chain(expressions).collect();
+    requirements.shrink_to_fit();
+    Selector { requirements: Some(requirements) }
 }
