@@ -9,6 +9,7 @@ pub mod linux;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use lvs_net::announce::Announced;
 use lvs_net::preflight::Finding;
@@ -87,6 +88,9 @@ pub trait Kernel {
     /// # Errors
     /// If it cannot be looked at so.
     fn glance(&mut self) -> Result<Glance, KernelError>;
+
+    /// Processor time that this thread has used, in the kernel too.
+    fn processor_time(&self) -> Duration;
 
     /// Reads the addresses of this host.
     ///

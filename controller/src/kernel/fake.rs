@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use lvs_net::announce::Announced;
 use lvs_net::preflight::Finding;
@@ -17,6 +18,9 @@ const ENOENT: i32 = 2;
 const ESRCH: i32 = 3;
 const EEXIST: i32 = 17;
 const EADDRNOTAVAIL: i32 = 99;
+
+/// Processor time of reading one service: that of an emulated machine.
+pub const READ: Duration = Duration::from_millis(1);
 
 /// A kernel in memory. It answers as `ip_vs_ctl.c` and the address code do.
 #[derive(Clone, Debug, Default)]
@@ -41,6 +45,8 @@ pub struct FakeKernel {
     pub dies_after: Option<usize>,
     /// Services that somebody makes just before we would.
     pub made_meanwhile: Table,
+    /// Processor time of this thread. Every service that is read adds [`READ`].
+    pub processor_time: Duration,
     /// How many of the next reads are cut short.
     pub short_reads: usize,
     /// Steps that were taken, failed ones too.
@@ -171,6 +177,7 @@ fn destination_of<'a>(
 impl Kernel for FakeKernel {
     fn services(&mut self, keys: &BTreeSet<ServiceKey>) -> Result<Table, KernelError> {
         self.read()?;
+        self.processor_time += READ * u32::try_from(keys.len()).unwrap_or(u32::MAX);
         Ok(keys.iter().filter_map(|key| Some((*key, self.table.get(key)?.clone()))).collect())
     }
 
@@ -188,6 +195,10 @@ impl Kernel for FakeKernel {
             hasher.finish()
         };
         Ok(self.table.iter().map(|(key, service)| (*key, fingerprint(service))).collect())
+    }
+
+    fn processor_time(&self) -> Duration {
+        self.processor_time
     }
 
     fn addresses(&mut self) -> Result<Vec<HostAddress>, KernelError> {

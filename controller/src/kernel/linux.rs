@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
+use std::time::Duration;
 
 use lvs_net::announce::{self, Announced, Announcer};
 use lvs_net::ethernet::Mac;
@@ -194,6 +195,11 @@ impl Kernel for LinuxKernel {
     fn glance(&mut self) -> Result<Glance, KernelError> {
         lvs_ipvs::glance(|key| convert::plan_key(&key))
             .map_err(|error| KernelError::Ipvs(format!("cannot glance at the IPVS table: {error}")))
+    }
+
+    fn processor_time(&self) -> Duration {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        Duration::try_from(time).unwrap_or_default()
     }
 
     fn addresses(&mut self) -> Result<Vec<HostAddress>, KernelError> {

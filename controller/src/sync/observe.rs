@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use lvs_plan::{Programming, ServiceKey};
 use tracing::{info, warn};
 
-use super::{Driver, PassReport, Scope, rolling};
+use super::{Driver, PassReport, Scope};
 use crate::kernel::{Glance, Kernel, KernelError, Table};
 
 /// The first wait before the kernel is read again after it could not be; it doubles up to [`READ_WAIT_MAX`].
@@ -42,7 +42,7 @@ impl<K: Kernel> Driver<K> {
             keys.extend(self.ledger.services());
         } else if scope > Scope::Changes {
             // Of a small table every service is read anyway, and the whole table, everybody's, may be large.
-            let glance = if rolling::reads_all(self.outcomes.len()) { None } else { self.glance() };
+            let glance = if self.rolling.reads_all(self.outcomes.len()) { None } else { self.glance() };
             let part = self.rolling.begin(&self.outcomes, glance);
             // What failed has its own times: each try may make the kernel look for a module. A service with a
             // real server out of reach is there, and the rest of it is checked like any other.
@@ -88,7 +88,15 @@ impl<K: Kernel> Driver<K> {
             self.vips.all_due();
         }
         // Also for no service: a Director without IPVS is not ready for the first one.
-        if keys.is_empty() && scope != Scope::Full { Ok(Table::new()) } else { self.kernel.services(keys) }
+        if keys.is_empty() && scope != Scope::Full {
+            return Ok(Table::new());
+        }
+        let before = self.kernel.processor_time();
+        let table = self.kernel.services(keys)?;
+        if scope > Scope::Changes {
+            self.rolling.took(keys.len(), self.kernel.processor_time().saturating_sub(before));
+        }
+        Ok(table)
     }
 
     /// The kernel could not be read: what was to be done stays to be done.

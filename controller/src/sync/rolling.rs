@@ -2,8 +2,8 @@
 //! second, one of 1,000 services every nine and a half.
 //!
 //! Each look begins with a glance at the whole table, which is cheap and shows almost everything. What it shows otherwise
-//! than when the service was last in order is read exactly, and so are a few services more each time, for the sake
-//! of what a glance does not show (thresholds above all).
+//! than when the service was last in order is read exactly, and so are some services more each time, for the sake
+//! of what a glance does not show (thresholds above all): as many as a small share of a processor is enough for.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
@@ -17,9 +17,14 @@ use crate::kernel::Glance;
 const PER_SERVICE: Duration = Duration::from_micros(9_500);
 /// The shortest and the longest time until the next look.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
-/// So many services are read exactly for each second of pause, whatever a glance shows: all of 100 within 10 s, all of
-/// 1,000 within 100 s.
+/// The share of a processor that reading services exactly may take, whatever a glance shows. If one takes 19 µs, that
+/// is enough for all of 1,000 at each look.
+const EXACT_SHARE: f64 = 0.002;
+/// So many are read for each second of pause however long that takes: all of 100 within 10 s, all of 1,000 within
+/// 100 s.
 const EXACT_PER_SECOND: f64 = 10.0;
+/// An exact read takes no less than this, whatever a coarse clock says.
+const LEAST_COST: Duration = Duration::from_micros(1);
 
 /// Where the check stands.
 #[derive(Debug, Default)]
@@ -29,6 +34,8 @@ pub(super) struct Rolling {
     glance: Glance,
     /// How many services it showed, everybody's; none if there was no glance.
     shown: usize,
+    /// Processor time of an exact read, a moving average.
+    cost: Option<Duration>,
     /// The last look was to begin with a glance and could not.
     pub(super) blind: bool,
     /// What a glance showed of each service that an exact look after it found in order. (In the other order, what was
@@ -44,18 +51,30 @@ fn pause(services: usize) -> Duration {
     share.clamp(shortest, longest)
 }
 
-/// Whether each look reads as many services exactly as there are.
-pub(super) fn reads_all(services: usize) -> bool {
-    services <= exact(pause(services))
-}
-
-/// How many services a look reads exactly whatever a glance shows, if the check rests for so long.
+/// How many services a look reads exactly whatever a glance shows, if the check rests for so long and one takes so
+/// much processor time.
 #[allow(clippy::cast_sign_loss)] // a time and a rate are positive
-fn exact(pause: Duration) -> usize {
-    (pause.as_secs_f64() * EXACT_PER_SECOND).ceil() as usize
+fn exact(pause: Duration, cost: Option<Duration>) -> usize {
+    let seconds = pause.as_secs_f64();
+    let afforded = cost.map_or(0.0, |cost| EXACT_SHARE * seconds / cost.as_secs_f64());
+    (seconds * EXACT_PER_SECOND).max(afforded).ceil() as usize
 }
 
 impl Rolling {
+    /// Whether each look reads as many services exactly as there are. Then it needs no glance.
+    pub(super) fn reads_all(&self, services: usize) -> bool {
+        services <= exact(pause(services), self.cost)
+    }
+
+    /// So many services were read exactly, and that took so much processor time.
+    pub(super) fn took(&mut self, services: usize, time: Duration) {
+        let Some(one) = u32::try_from(services).ok().and_then(|services| time.checked_div(services)) else {
+            return;
+        };
+        let one = one.max(LEAST_COST);
+        self.cost = Some(self.cost.map_or(one, |before| (before * 3 + one) / 4));
+    }
+
     /// The services to be read exactly. Without a glance that is all of them.
     pub(super) fn begin<V>(
         &mut self,
@@ -93,7 +112,7 @@ impl Rolling {
     /// The next services, going round.
     fn next_part<V>(&mut self, keys: &BTreeMap<ServiceKey, V>) -> Vec<ServiceKey> {
         let Some((first, _)) = keys.first_key_value() else { return Vec::new() };
-        let count = exact(self.pause(keys.len()));
+        let count = exact(self.pause(keys.len()), self.cost);
         let (start, end) = match self.after {
             Some(after) => (Bound::Excluded(after), Bound::Included(after)),
             None => (Bound::Unbounded, Bound::Excluded(*first)),
@@ -218,7 +237,33 @@ mod tests {
 
     #[test]
     fn a_small_table_needs_no_glance() {
+        let rolling = Rolling::default();
+        let reads_all = |services| rolling.reads_all(services);
         assert!(reads_all(0) && reads_all(10) && !reads_all(11) && !reads_all(1_000));
+    }
+
+    #[test]
+    fn as_many_are_read_exactly_as_their_share_of_a_processor_is_enough_for() {
+        let of_1_000 = |microseconds: u64| {
+            let mut rolling = at_peace(1_000);
+            rolling.took(500, Duration::from_micros(500 * microseconds));
+            (rolling.begin(&table(1_000), Some(glance(1_000))).len(), rolling.reads_all(1_000))
+        };
+        assert_eq!(of_1_000(10_000), (95, false), "never fewer than ten for each second");
+        assert_eq!(of_1_000(100), (190, false));
+        assert_eq!(of_1_000(19), (1_000, true));
+    }
+
+    #[test]
+    fn what_an_exact_read_takes_is_not_judged_by_one_look() {
+        let mut rolling = Rolling::default();
+        rolling.took(0, Duration::from_secs(1));
+        assert_eq!(rolling.cost, None);
+        rolling.took(100, Duration::from_millis(2));
+        rolling.took(100, Duration::from_millis(6));
+        assert_eq!(rolling.cost, Some(Duration::from_micros(30)));
+        rolling.took(100, Duration::ZERO);
+        assert!(rolling.cost.is_some_and(|cost| cost > LEAST_COST));
     }
 
     #[test]
