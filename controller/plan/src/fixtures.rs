@@ -8,7 +8,7 @@ use lvs_crds::{Protocol, RealServerSpec, VirtualServiceSpec};
 
 use crate::object::{Kind, Object, ObjectKey, Spec, ValidVirtualService};
 use crate::selector::Selector;
-use crate::service::{ServiceKey, ServiceSettings};
+use crate::service::{DestinationSettings, Forwarding, ServiceKey, ServiceSettings};
 
 pub(crate) fn address(text: &str) -> IpAddr {
     text.parse().expect("a test's address")
@@ -24,6 +24,10 @@ pub(crate) fn object_key(kind: Kind, name: &str) -> ObjectKey {
 
 pub(crate) fn settings(scheduler: &'static str) -> ServiceSettings {
     ServiceSettings { scheduler: scheduler.into(), one_packet: false, scheduler_flags: 0, persistence: None }
+}
+
+pub(crate) fn direct(weight: u32) -> DestinationSettings {
+    DestinationSettings { weight, forwarding: Forwarding::Direct, upper_threshold: 0, lower_threshold: 0 }
 }
 
 pub(crate) fn valid_virtual_service(

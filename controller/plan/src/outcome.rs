@@ -176,8 +176,8 @@ fn was_outrun(step: &Step, errno: i32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixtures::{address, settings, tcp};
-    use crate::service::{DestinationSettings, Forwarding, PersistenceSettings};
+    use crate::fixtures::{address, direct, settings, tcp};
+    use crate::service::PersistenceSettings;
     use crate::step::{DRIFT_KINDS, Plan};
 
     fn key() -> ServiceKey {
@@ -187,12 +187,7 @@ mod tests {
     fn every_step() -> [Step; 8] {
         let (key, vip) = (key(), address("172.16.21.10"));
         let destination = DestinationKey { address: address("192.168.40.12"), port: 80 };
-        let weight = DestinationSettings {
-            weight: 1,
-            forwarding: Forwarding::Direct,
-            upper_threshold: 0,
-            lower_threshold: 0,
-        };
+        let weight = direct(1);
         [
             Step::NewService { key, settings: settings("wrr") },
             Step::SetService { key, settings: settings("wrr") },

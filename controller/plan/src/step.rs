@@ -317,7 +317,7 @@ impl Applied {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixtures::{address, settings, tcp};
+    use crate::fixtures::{address, direct, settings, tcp};
     use crate::service::PersistenceSettings;
 
     /// A plan that adds the services at these ports, with one destination each, and then binds the VIP.
@@ -326,15 +326,9 @@ mod tests {
         let service = |port: &u16| {
             let key = tcp("172.16.21.10", *port);
             let destination = DestinationKey { address: address("192.168.40.12"), port: *port };
-            let direct = DestinationSettings {
-                weight: 1,
-                forwarding: Forwarding::Direct,
-                upper_threshold: 0,
-                lower_threshold: 0,
-            };
             [
                 Step::NewService { key, settings: settings("wrr") },
-                Step::NewDestination { key, destination, settings: direct },
+                Step::NewDestination { key, destination, settings: direct(1) },
             ]
         };
         Plan::new(std::iter::once(bind).chain(ports.iter().flat_map(service)).collect())
@@ -398,27 +392,21 @@ mod tests {
             persistent(300, 24, None),
             persistent(300, 32, Some("sip")),
         ];
-        let direct = DestinationSettings {
-            weight: 1,
-            forwarding: Forwarding::Direct,
-            upper_threshold: 0,
-            lower_threshold: 0,
-        };
         let one = |address_text, port, settings| {
             vec![(DestinationKey { address: address(address_text), port }, settings)]
         };
-        let (first, second) = (one("192.168.40.12", 80, direct), one("192.168.40.13", 80, direct));
+        let (first, second) = (one("192.168.40.12", 80, direct(1)), one("192.168.40.13", 80, direct(1)));
         let destinations = [
             vec![],
             [first.clone(), second.clone()].concat(),
             first,
             second,
-            one("192.168.40.12", 81, direct),
-            one("fd00::12", 80, direct),
-            one("192.168.40.12", 80, DestinationSettings { weight: 2, ..direct }),
-            one("192.168.40.12", 80, DestinationSettings { forwarding: Forwarding::Local, ..direct }),
-            one("192.168.40.12", 80, DestinationSettings { upper_threshold: 5, ..direct }),
-            one("192.168.40.12", 80, DestinationSettings { lower_threshold: 5, ..direct }),
+            one("192.168.40.12", 81, direct(1)),
+            one("fd00::12", 80, direct(1)),
+            one("192.168.40.12", 80, DestinationSettings { weight: 2, ..direct(1) }),
+            one("192.168.40.12", 80, DestinationSettings { forwarding: Forwarding::Local, ..direct(1) }),
+            one("192.168.40.12", 80, DestinationSettings { upper_threshold: 5, ..direct(1) }),
+            one("192.168.40.12", 80, DestinationSettings { lower_threshold: 5, ..direct(1) }),
         ];
         let texts = settings.iter().flat_map(|settings| {
             destinations.iter().map(|destinations| {

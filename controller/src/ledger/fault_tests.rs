@@ -16,6 +16,16 @@ fn block_writes(dir: &TempDir, ledger: &mut Ledger) {
     ledger.forget_journal();
 }
 
+/// A service of ours is about to be removed, and that is on the disk.
+fn leaving(dir: &TempDir) -> Ledger {
+    let mut ledger = open(dir);
+    ledger.record_intent(key(80), origin("web"));
+    ledger.confirm(&key(80));
+    ledger.record_leaving(&key(80), &service("wrr"));
+    ledger.save().unwrap();
+    ledger
+}
+
 fn allow_writes(dir: &TempDir) {
     for name in ["ledger.json.new", "ledger.journal.new"] {
         fs::remove_dir(dir.path().join(name)).unwrap();
@@ -156,11 +166,7 @@ fn a_failed_write_takes_back_what_was_to_happen_and_recovers_by_itself() {
 #[test]
 fn what_is_gone_stays_forgotten_although_that_could_not_be_written() {
     let dir = TempDir::new().unwrap();
-    let mut ledger = open(&dir);
-    ledger.record_intent(key(80), origin("web"));
-    ledger.confirm(&key(80));
-    ledger.record_leaving(&key(80), &service("wrr"));
-    ledger.save().unwrap();
+    let mut ledger = leaving(&dir);
     block_writes(&dir, &mut ledger);
     ledger.forget(&key(80));
     assert!(ledger.save().is_err());
@@ -181,11 +187,7 @@ fn what_is_gone_stays_forgotten_although_that_could_not_be_written() {
 #[test]
 fn what_was_adopted_while_leaving_is_not_ours_when_that_could_not_be_written() {
     let dir = TempDir::new().unwrap();
-    let mut ledger = open(&dir);
-    ledger.record_intent(key(80), origin("web"));
-    ledger.confirm(&key(80));
-    ledger.record_leaving(&key(80), &service("wrr"));
-    ledger.save().unwrap();
+    let mut ledger = leaving(&dir);
     block_writes(&dir, &mut ledger);
     // Somebody made it anew, just as another object declares it.
     ledger.record_origin(key(80), origin("next"));

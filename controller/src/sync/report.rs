@@ -172,7 +172,7 @@ impl<K: Kernel> Driver<K> {
     ) {
         let mut repaired: BTreeMap<ObjectKey, Vec<&Step>> = BTreeMap::new();
         let mut written: BTreeSet<ObjectKey> = BTreeSet::new();
-        let mut moved: Vec<(ObjectKey, Reason, &'static str, String)> = Vec::new();
+        let mut moved: Vec<Transition> = Vec::new();
         for (step, result) in applied.results() {
             if result.is_err() {
                 continue;
@@ -187,12 +187,18 @@ impl<K: Kernel> Driver<K> {
                 Step::BindVip { vip, link } => {
                     let note = format!("bound VIP {vip} on {link} and announced it");
                     let owners = self.owners_of_vip(*vip).into_iter();
-                    moved.extend(owners.map(|owner| (owner, Reason::TookOver, "Bind", note.clone())));
+                    moved.extend(
+                        owners.map(|owner| {
+                            self.transition(&owner, Reason::TookOver, false, "Bind", note.clone())
+                        }),
+                    );
                 }
                 Step::UnbindVip { vip, link } => {
                     let note = format!("took VIP {vip} off {link}");
                     let owners = self.owners_of_vip(*vip).into_iter();
-                    moved.extend(owners.map(|owner| (owner, Reason::Released, "Unbind", note.clone())));
+                    moved.extend(owners.map(|owner| {
+                        self.transition(&owner, Reason::Released, false, "Unbind", note.clone())
+                    }));
                 }
                 _ => {
                     let Some(key) = step.service() else { continue };
@@ -225,10 +231,7 @@ impl<K: Kernel> Driver<K> {
             }
         }
         self.tell_good_news(good);
-        let moved = moved.into_iter();
-        let moved =
-            moved.map(|(owner, reason, action, note)| self.transition(&owner, reason, false, action, note));
-        self.tell_good_news(moved.collect());
+        self.tell_good_news(moved);
     }
 
     /// All of it on the board; in the log, where ten thousand lines alike are no news, the first few.

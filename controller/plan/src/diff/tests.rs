@@ -3,9 +3,9 @@ use std::sync::Arc;
 
 use super::*;
 use crate::desired::DesiredDestination;
-use crate::fixtures::{object_key, settings, valid_virtual_service};
+use crate::fixtures::{direct, object_key, settings, valid_virtual_service};
 use crate::object::Kind;
-use crate::service::{DestinationSettings, Forwarding};
+use crate::service::Forwarding;
 
 const WEB: &str = "172.16.21.10";
 
@@ -15,10 +15,6 @@ fn web() -> ServiceKey {
 
 fn rip(last: u8) -> DestinationKey {
     DestinationKey { address: IpAddr::from([192, 168, 40, last]), port: 80 }
-}
-
-fn direct(weight: u32) -> DestinationSettings {
-    DestinationSettings { weight, forwarding: Forwarding::Direct, upper_threshold: 0, lower_threshold: 0 }
 }
 
 fn desired(scheduler: &'static str, destinations: &[(u8, u32)]) -> DesiredService {
