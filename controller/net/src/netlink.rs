@@ -1,6 +1,6 @@
 //! Reading and changing the kernel's addresses over rtnetlink.
 
-use std::{io, net::IpAddr, time::Duration};
+use std::{io, net::IpAddr, sync::Arc, time::Duration};
 
 use futures::StreamExt as _;
 use rtnetlink::packet_core::{
@@ -21,6 +21,7 @@ use rustix::{
     io::Errno,
     net::sockopt::{set_socket_recv_buffer_size, set_socket_recv_buffer_size_force},
 };
+use tokio::sync::Mutex;
 
 use crate::{
     OUR_PROTOCOL, decode,
@@ -125,6 +126,9 @@ pub enum Error {
 #[derive(Clone, Debug)]
 pub struct Net {
     handle: rtnetlink::Handle,
+    /// Held while a table is read: a socket has one dump at a time, and another gets EBUSY until its last piece was
+    /// fetched (`af_netlink.c`, `__netlink_dump_start`).
+    dumping: Arc<Mutex<()>>,
 }
 
 impl Net {
@@ -144,7 +148,7 @@ impl Net {
         connection.set_forward_ack(true);
         enlarge_receive_buffer(connection.socket_mut().socket_mut()).map_err(Error::Open)?;
         tokio::spawn(connection);
-        Ok(Self { handle })
+        Ok(Self { handle, dumping: Arc::default() })
     }
 
     /// All links.
@@ -254,6 +258,7 @@ impl Net {
         request: RouteNetlinkMessage,
         decode: impl Fn(RouteNetlinkMessage) -> Vec<T>,
     ) -> Result<Vec<T>, Error> {
+        let _dumping = self.dumping.lock().await;
         for _ in 0..DUMP_ATTEMPTS {
             let read = self.dump_once(what, request.clone(), &decode);
             let read = tokio::time::timeout(ANSWER_WITHIN, read)
@@ -395,6 +400,16 @@ mod tests {
         assert!(matches!(read, Err(Error::Closed)), "{read:?}");
         let bound = runtime().block_on(net.bind_vip(1, "172.16.21.10".parse().unwrap()));
         assert!(matches!(bound, Err(Error::Closed)), "{bound:?}");
+    }
+
+    #[test]
+    fn tables_are_read_one_after_the_other_however_many_ask_at_once() {
+        runtime().block_on(async {
+            let net = Net::connect().unwrap();
+            let read = || async { net.links().await.map(|_| ()).and(net.addresses().await.map(|_| ())) };
+            let read = futures::future::join_all((0..16).map(|_| read())).await;
+            assert!(read.iter().all(Result::is_ok), "{read:?}");
+        });
     }
 
     #[test]
