@@ -111,9 +111,9 @@ impl Bench {
         let Spec::RealServer(spec) = &known.spec else { bail!("{name} is no RealServer") };
         let mut spec = spec.as_ref().clone();
         spec.weight = weight;
-        let object = Object { spec: Spec::RealServer(Arc::new(spec)), ..known.clone() };
+        let object = Object { spec: Spec::RealServer(Arc::new(spec)), ..Object::clone(known) };
         let state = SourceState { complete: true, up_to_date: true, ..SourceState::default() };
-        let update = Update { changes: vec![Change::Upsert(object)], state };
+        let update = Update { changes: vec![Change::upsert(object)], state };
         let start = Instant::now();
         self.driver.ingest(update);
         let report = self.driver.pass(Scope::Changes, Instant::now());

@@ -27,7 +27,7 @@ use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::source::Update;
 use crate::sync::{Driver, NetworkChange};
-use crate::{api, cleanup, http, manifests};
+use crate::{api, checker, cleanup, http, manifests};
 
 /// Updates on their way from the source to the driver's inbox.
 const UPDATES: usize = 16;
@@ -115,7 +115,9 @@ async fn serve(args: Run, ledger: Ledger) -> Result<Stop> {
         triggers.clone(),
     );
     let mut source = spawn_source(&args.node, &board, triggers.clone(), || in_force(&mut kernel, &ledger))?;
-    let driver = Driver::new(kernel, ledger, board, metrics, Instant::now());
+    checker::raise_descriptors();
+    let orders = checker::start(triggers.clone()).context("cannot start the thread of the health checks")?;
+    let driver = Driver::new(kernel, ledger, board, metrics, Instant::now()).with_checks(orders);
     let resync = Duration::from_secs(args.resync_seconds);
     let (alive, driver_ended) = oneshot::channel::<()>();
     let driver = thread::Builder::new()

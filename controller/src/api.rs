@@ -257,7 +257,7 @@ async fn list<K: Watched>(connection: &Connection, changes: &mut Vec<Change>) ->
             anyhow::anyhow!("{}", explain(&error, &doing, &connection.address))
         })?;
         for object in page.items {
-            changes.push(Change::Upsert(observe(object).object));
+            changes.push(Change::upsert(observe(object).object));
         }
         params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
         if params.continue_token.is_none() {

@@ -26,8 +26,8 @@ pub struct Verdict {
     pub director: Option<DirectorVerdict>,
     /// Of a `VirtualService`: its real servers.
     pub real_servers: Option<RealServerCounts>,
-    /// Of a `RealServer`: the virtual services that use it, `namespace/name`, sorted.
-    pub virtual_services: Vec<String>,
+    /// Of a `RealServer`: the virtual services that use it, sorted.
+    pub virtual_services: Vec<ObjectKey>,
 }
 
 /// This Director's own entry in `status.directors`.

@@ -6,10 +6,13 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use lvs_plan::diff::Role;
+use tokio::sync::oneshot;
 
+use crate::checker::News;
 use crate::kernel::{Answer, Kernel};
 use crate::source::Update;
 use crate::sync::{Driver, NetworkChange, Scope};
+use crate::view::View;
 
 /// Triggers that come within this time share a pass.
 const COALESCE: Duration = Duration::from_millis(50);
@@ -29,6 +32,10 @@ pub enum Trigger {
     Claimed(IpAddr, [u8; 6]),
     /// The question with this number for the MAC addresses of real servers was answered.
     Identified(u64, BTreeMap<[u8; 6], IpAddr>),
+    /// What health checks say of these probes is not what they said before.
+    Health(Vec<News>),
+    /// Somebody wants to show what the driver knows.
+    Describe(oneshot::Sender<View>),
     /// It was decided whether this Director may hold VIPs.
     Role(Role),
     /// End the thread; rules and VIPs stay.
@@ -47,6 +54,8 @@ pub fn run<K: Kernel>(mut driver: Driver<K>, triggers: &Receiver<Trigger>, resyn
         }
         let mut woken = false;
         match triggers.recv_timeout(wake.saturating_duration_since(now)) {
+            // That is no reason for a pass.
+            Ok(Trigger::Describe(answer)) => describe(&driver, answer),
             Ok(first) => {
                 let until = Instant::now() + COALESCE;
                 let mut next = Some(first);
@@ -83,6 +92,11 @@ pub fn run<K: Kernel>(mut driver: Driver<K>, triggers: &Receiver<Trigger>, resyn
     }
 }
 
+fn describe<K: Kernel>(driver: &Driver<K>, answer: oneshot::Sender<View>) {
+    // Who asked may have gone.
+    let _ = answer.send(driver.describe(Instant::now()));
+}
+
 /// Says whether to go on.
 fn take_in<K: Kernel>(driver: &mut Driver<K>, trigger: Trigger) -> bool {
     match trigger {
@@ -91,6 +105,8 @@ fn take_in<K: Kernel>(driver: &mut Driver<K>, trigger: Trigger) -> bool {
         Trigger::Probed(answers) => driver.probed(answers, Instant::now()),
         Trigger::Claimed(vip, mac) => driver.claimed(vip, mac, Instant::now()),
         Trigger::Identified(question, macs) => driver.identified(question, macs, Instant::now()),
+        Trigger::Health(news) => driver.checked(news),
+        Trigger::Describe(answer) => describe(driver, answer),
         Trigger::Role(role) => driver.set_role(role),
         Trigger::Stop => return false,
     }

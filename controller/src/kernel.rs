@@ -15,7 +15,7 @@ use lvs_net::announce::Announced;
 use lvs_net::preflight::Finding;
 use lvs_plan::diff::Probe;
 use lvs_plan::step::{Step, StepError};
-use lvs_plan::{Service, ServiceKey};
+use lvs_plan::{DestinationKey, Service, ServiceKey};
 
 use crate::ledger::Ledger;
 
@@ -52,6 +52,18 @@ pub struct HostAddress {
     pub tagged: bool,
 }
 
+/// How many connections a destination has (`ip_vs_ctl.c`, `ip_vs_genl_fill_dest`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Connections {
+    /// Established ones. Persistence templates do not count.
+    pub active: u32,
+    /// All others: being made, or ending.
+    pub inactive: u32,
+}
+
+/// Connections of each destination of these services.
+pub type Counted = BTreeMap<ServiceKey, BTreeMap<DestinationKey, Connections>>;
+
 /// Real servers that one question asks for their MAC addresses, at most: more would let every ARP packet of
 /// the link through to whoever asks (see `lvs_net::filter`).
 pub const REAL_SERVERS_ASKED: usize = 256;
@@ -81,6 +93,12 @@ pub trait Kernel {
     /// # Errors
     /// If they cannot be read, or not wholly.
     fn services(&mut self, keys: &BTreeSet<ServiceKey>) -> Result<Table, KernelError>;
+
+    /// Counts the connections of these services. One that does not exist has no destinations.
+    ///
+    /// # Errors
+    /// If they cannot be read, or not wholly.
+    fn connections(&mut self, keys: &BTreeSet<ServiceKey>) -> Result<Counted, KernelError>;
 
     /// Looks at the whole table, cheaply. Two fingerprints of a service that differ mean that it changed; two that are
     /// equal mean that nothing changed that a glance shows (of two services with one mark, not even that).

@@ -48,7 +48,7 @@ pub fn real_server_status(
     RealServerStatus {
         observed_generation: Some(entry.verdict.observed_generation),
         conditions: conditions(entry, previous.map(|previous| previous.conditions.as_slice()), now),
-        virtual_services: entry.verdict.virtual_services.clone(),
+        virtual_services: entry.verdict.virtual_services.iter().map(ToString::to_string).collect(),
     }
 }
 

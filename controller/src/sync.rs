@@ -10,6 +10,9 @@
 //! stops at the first failure: each step has its own result, and status is made from the results.
 
 mod decide;
+mod describe;
+mod drains;
+mod health;
 mod observe;
 mod probes;
 mod report;
@@ -31,6 +34,7 @@ use lvs_plan::{Announcing, Inventory, Programming, ServiceKey};
 use tracing::info;
 
 use crate::board::Board;
+use crate::checker::{News, Orders};
 use crate::crash_point::crash_point;
 use crate::kernel::{Answer, Kernel, KernelError};
 use crate::ledger::Ledger;
@@ -38,6 +42,7 @@ use crate::metrics::Metrics;
 use crate::source::{SourceState, Update};
 
 use decide::Decided;
+use health::Health;
 use observe::Unreadable;
 use retries::Retries;
 use rolling::Rolling;
@@ -81,6 +86,7 @@ pub struct Driver<K> {
     outcomes: BTreeMap<ServiceKey, ServiceOutcome>,
     table_size: TableSize,
     vips: Vips,
+    health: Health,
     role: Role,
     rolling: Rolling,
     retries: Retries<ServiceKey>,
@@ -121,6 +127,7 @@ impl<K: Kernel> Driver<K> {
             outcomes: BTreeMap::new(),
             table_size: TableSize::default(),
             vips: Vips::new(now),
+            health: Health::default(),
             role: Role::Active,
             rolling: Rolling::default(),
             retries: Retries::default(),
@@ -128,6 +135,24 @@ impl<K: Kernel> Driver<K> {
             full_due: true,
             unreadable: None,
             passed: false,
+        }
+    }
+
+    /// Has the real servers checked by whoever takes these orders.
+    #[must_use]
+    pub fn with_checks(self, orders: Orders) -> Self {
+        Self { health: Health::new(orders), ..self }
+    }
+
+    /// Takes in what the checker found out.
+    pub fn checked(&mut self, news: Vec<News>) {
+        let told = self.health.checked(news);
+        for (key, probe) in told {
+            let destinations =
+                self.inventory.desired(&key).into_iter().flat_map(|it| it.destinations.values());
+            let concerned = destinations.filter(|wanted| wanted.probe.as_ref() == Some(&probe));
+            self.backlog.objects.extend(concerned.map(|wanted| wanted.owner.clone()));
+            self.backlog.services.insert(key);
         }
     }
 
@@ -182,7 +207,9 @@ impl<K: Kernel> Driver<K> {
         }
         match &self.unreadable {
             Some(unreadable) => Some(unreadable.again),
-            None => [self.retries.next(), self.vips.next_pass()].into_iter().flatten().min(),
+            None => {
+                [self.retries.next(), self.vips.next_pass(), self.health.next()].into_iter().flatten().min()
+            }
         }
     }
 
@@ -193,7 +220,7 @@ impl<K: Kernel> Driver<K> {
 
     /// One pass.
     pub fn pass(&mut self, scope: Scope, now: Instant) -> PassReport {
-        self.collect_changes();
+        self.collect_changes(now);
         if !self.source.complete {
             // Until the source has been read wholly once, nothing is known to be gone (I6).
             self.publish_state();
@@ -212,6 +239,8 @@ impl<K: Kernel> Driver<K> {
             Err(error) => return self.cannot_read(error, now),
         };
         crash_point!(Observed);
+        let drained = self.count_drains(now);
+        self.backlog.objects.extend(drained);
         if !self.ledger.usable() {
             // It is asked for where it matters.
             let _ = self.save_ledger();
@@ -223,6 +252,7 @@ impl<K: Kernel> Driver<K> {
         };
         self.unreadable = None;
         crash_point!(Decided);
+        self.health.send_orders();
         if self.write_ledger(&decided, &observed).is_err() {
             self.vips.also_due(decided.vips.looked_at);
             decided = match self.decide(&keys, &observed, now) {
@@ -251,6 +281,7 @@ impl<K: Kernel> Driver<K> {
         crash_point!(Applied);
         self.settle(&touched, &applied, &off_segment, now);
         self.settle_vips(&applied, &vips.looked_at, now);
+        self.note_drains(now);
         crash_point!(Unconfirmed);
         // What could not be written stays known.
         let _ = self.save_ledger();
@@ -267,7 +298,7 @@ impl<K: Kernel> Driver<K> {
     /// # Errors
     /// If the kernel cannot be read.
     pub fn plan(&mut self, now: Instant) -> Result<Plan, KernelError> {
-        self.collect_changes();
+        self.collect_changes(now);
         let keys = self.keys(Scope::Full, now);
         let observed = self.observe(Scope::Full, &keys)?;
         self.vips.assume_free();
@@ -291,10 +322,11 @@ impl<K: Kernel> Driver<K> {
         scheduler.or_else(link)
     }
 
-    fn collect_changes(&mut self) {
-        let mut dirty = self.inventory.take_dirty();
-        self.backlog.services.append(&mut dirty.services);
-        self.backlog.objects.append(&mut dirty.objects);
+    fn collect_changes(&mut self, now: Instant) {
+        self.backlog.services.extend(self.health.due(now));
+        let Dirty { mut services, objects } = self.inventory.take_dirty();
+        self.backlog.services.append(&mut services);
+        self.backlog.objects.extend(objects);
     }
 }
 

@@ -4,19 +4,25 @@
 //! the changelog when it arrives.
 
 mod condition;
+mod health_check;
 mod real_server;
 pub mod rules;
 mod schema;
+mod selector;
 mod virtual_service;
 pub mod yaml;
 
-pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
-
 pub use condition::{Condition, ConditionStatus};
+pub use health_check::{
+    DnsCheck, DnsRcode, DnsType, GrpcCheck, HealthCheck, HttpCheck, HttpHeader, HttpMethod, HttpsCheck,
+    NoCheck, PingCheck, TcpCheck, TlsOptions, UdpCheck,
+};
 pub use real_server::{RealServer, RealServerSpec, RealServerStatus};
+pub use selector::{LabelSelector, LabelSelectorRequirement, Labels};
 pub use virtual_service::{
-    DirectorRole, DirectorStatus, IpFamily, Persistence, PersistenceEngine, Protocol, RealServerCounts,
-    Scheduler, SchedulerFlag, ServicePort, VirtualService, VirtualServiceSpec, VirtualServiceStatus,
+    DEFAULT_DRAIN_TIMEOUT_SECONDS, DirectorRole, DirectorStatus, IpFamily, OnFailure, Persistence,
+    PersistenceEngine, Protocol, RealServerCounts, Scheduler, SchedulerFlag, ServicePort, SorryServer,
+    VirtualService, VirtualServiceSpec, VirtualServiceStatus,
 };
 
 /// The API group of all kinds.

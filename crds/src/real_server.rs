@@ -4,7 +4,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Condition, rules};
+use crate::{Condition, HealthCheck, rules};
 
 /// A real server: a host that answers for the virtual services which select it. It needs no agent. It shares a
 /// layer-2 segment with the Director, holds each VIP on `lo` without answering ARP for it, listens on the
@@ -54,6 +54,13 @@ pub struct RealServerSpec {
     /// `PortMapping`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<i32>,
+    /// Takes the real server out of every service at once, with its established connections. Default: false.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub maintenance: bool,
+    /// How it is found out whether this real server works; it stands in for the virtual service's
+    /// `healthCheck` as a whole. Default: the virtual service's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health_check: Option<Box<HealthCheck>>,
 }
 
 fn default_weight() -> i32 {
@@ -68,8 +75,8 @@ pub struct RealServerStatus {
     /// The `metadata.generation` that this status is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// What is said of this real server, one entry for each type: `Accepted`, and `Ready`, which is True when
-    /// all others are.
+    /// What is said of this real server, one entry for each type: `Accepted`, `Healthy`, `Drained`,
+    /// `Overloaded`, and `Ready`, which is True when all others are; `Drained` and `Overloaded` do not count.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

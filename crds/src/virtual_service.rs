@@ -1,11 +1,10 @@
 //! `VirtualService`: a VIP, its ports and how connections are spread.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Condition, rules};
+use crate::{Condition, HealthCheck, LabelSelector, rules};
 
 /// A virtual service: an address and ports that clients connect to, and the real servers that answer. The
 /// Director forwards each packet by direct routing: it changes only the destination MAC address, so real
@@ -95,6 +94,35 @@ pub struct VirtualServiceSpec {
     /// all of the namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub real_server_selector: Option<LabelSelector>,
+    /// How it is found out whether a real server works. Default: a TCP connection to each TCP port; for
+    /// services without one, ping. A real server's own `healthCheck` stands in for this one as a whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health_check: Option<Box<HealthCheck>>,
+    /// What happens to a real server that fails its check. Default: Quiesce.
+    ///
+    /// - Quiesce: its weight becomes 0, so that established connections may end; after `drainTimeoutSeconds`
+    ///   it is removed
+    /// - Remove: it is removed at once, and established connections with it
+    #[serde(default)]
+    pub on_failure: OnFailure,
+    /// Seconds that a failed real server stays with weight 0 before it is removed, and the sorry server after
+    /// it was needed, 0..86400. Default: 300.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = DEFAULT_DRAIN_TIMEOUT_SECONDS))]
+    pub drain_timeout_seconds: Option<i32>,
+    /// Takes the connections while no real server is in service, for example to say so. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sorry_server: Option<Box<SorryServer>>,
+    /// If fewer than this percentage of the real servers with a weight work, 0..100, checks are not believed
+    /// and all are used (fail open). Default: 0, off.
+    #[serde(default)]
+    pub panic_threshold_percent: i32,
+    /// Seconds in which the weight of a real server that is new or works again grows to its full value in 20
+    /// steps: 20..3600, or 0 for at once. All weights of the service in the kernel are then multiplied by one
+    /// number, so that there are steps; only their ratio counts. Not with the schedulers rr, lc and dh, which
+    /// ignore weights. Default: 0.
+    #[serde(default)]
+    pub slow_start_seconds: i32,
 }
 
 impl VirtualServiceSpec {
@@ -107,6 +135,28 @@ impl VirtualServiceSpec {
             self.ports.iter().map(|entry| format!("{}/{}", entry.port, entry.protocol.as_str())).collect();
         ports.join(",")
     }
+}
+
+/// The default of `drainTimeoutSeconds`.
+pub const DEFAULT_DRAIN_TIMEOUT_SECONDS: i32 = 300;
+
+/// What happens to a real server that fails its check.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum OnFailure {
+    /// Weight 0; removed after `drainTimeoutSeconds`.
+    #[default]
+    Quiesce,
+    /// Removed at once.
+    Remove,
+}
+
+/// The server that takes the connections while no real server is in service.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SorryServer {
+    /// Its own address, by the same rules as a real server's: it is prepared like one, and serves the same
+    /// ports. It is not checked.
+    pub address: String,
 }
 
 /// One port of a virtual service.
@@ -341,7 +391,7 @@ pub enum DirectorRole {
 pub struct RealServerCounts {
     /// Real servers that are selected and not refused.
     pub total: i32,
-    /// Of these, healthy ones. Without health checks: all.
+    /// Of these, ones whose checks hold, or that are not checked.
     pub healthy: i32,
     /// Of these, ones that take new connections: in the kernel, with a weight above 0.
     pub in_service: i32,

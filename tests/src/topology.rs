@@ -47,7 +47,8 @@ pub struct Topology {
     hosts: BTreeMap<&'static str, Host>,
     /// Namespaces that exist, in the order they were made.
     namespaces: Vec<String>,
-    servers: Vec<Process>,
+    /// The web servers that run, by their hosts' names.
+    servers: BTreeMap<&'static str, Process>,
     management: Vec<ManagementAddress>,
 }
 
@@ -65,7 +66,7 @@ impl Topology {
     /// [`Topology::tutorial`] with namespaces named as its hosts are, which stays when this process ends.
     pub fn tutorial_to_stay() -> Result<()> {
         let mut network = Self::build(&tutorial::blueprint(), &Naming::plain())?;
-        network.servers.drain(..).for_each(mem::forget);
+        mem::take(&mut network.servers).into_values().for_each(mem::forget);
         mem::forget(network);
         Ok(())
     }
@@ -90,7 +91,7 @@ impl Topology {
         let mut network = Self {
             hosts: BTreeMap::new(),
             namespaces: Vec::new(),
-            servers: Vec::new(),
+            servers: BTreeMap::new(),
             management: Vec::new(),
         };
         let switch = network.add_host("switch", naming)?;
@@ -128,15 +129,35 @@ impl Topology {
             self.management.push(ManagementAddress::give(&host)?);
         }
         if plan.serves {
-            let mut server = Command::new(Path::new(PROGRAMS).join("lab"));
-            server
-                .args(["guest-web", plan.name])
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(Stdio::null());
-            self.servers.push(host.spawn(&mut server)?);
+            self.spawn_web(&host)?;
         }
         Ok(())
+    }
+
+    fn spawn_web(&mut self, host: &Host) -> Result<()> {
+        let mut server = Command::new(Path::new(PROGRAMS).join("lab"));
+        server.args(["guest-web", host.name()]);
+        server.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        self.servers.insert(host.name(), host.spawn(&mut server)?);
+        Ok(())
+    }
+
+    /// Kills the web server of a host: from now on the host refuses connections.
+    pub fn stop_web(&mut self, host: &str) -> Result<()> {
+        let server = self.servers.remove(host);
+        server.with_context(|| format!("no web server runs on {host}"))?.kill()
+    }
+
+    /// Starts it again, and waits until it listens.
+    pub fn start_web(&mut self, host: &str) -> Result<()> {
+        let host = self[host].clone();
+        self.spawn_web(&host)?;
+        Self::await_server(&host)
+    }
+
+    /// The web server of a host, to be sent signals: stopped (SIGSTOP) it accepts connections and never answers.
+    pub fn web(&self, host: &str) -> Option<&Process> {
+        self.servers.get(host)
     }
 
     fn await_server(host: &Host) -> Result<()> {
@@ -153,7 +174,7 @@ impl Topology {
 
     fn take_down(&mut self) -> Vec<String> {
         let mut errors = Vec::new();
-        for server in self.servers.drain(..) {
+        for server in mem::take(&mut self.servers).into_values() {
             if let Err(error) = server.kill() {
                 errors.push(format!("{error:#}"));
             }

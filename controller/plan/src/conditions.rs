@@ -6,7 +6,8 @@ use std::net::IpAddr;
 
 use lvs_crds::{ConditionStatus, RealServerCounts};
 
-use crate::desired::Pair;
+use crate::desired::{DesiredDestination, Pair};
+use crate::health::{Drain, InForce, Probe, Stage, Verdict};
 use crate::inventory::{Inventory, RealServerRecord, VirtualServiceRecord};
 use crate::object::ObjectKey;
 use crate::outcome::{Announcing, Programming, ServiceOutcome};
@@ -16,7 +17,7 @@ use crate::service::{DestinationKey, ServiceKey};
 /// A condition without its times.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConditionValue {
-    /// `Accepted`, `Programmed`, `Announced`, `RealServersReady` or `Ready`.
+    /// `Accepted`, `Programmed`, `Announced`, `RealServersReady`, `Healthy`, `Drained` or `Ready`.
     pub type_: &'static str,
     /// Whether it holds.
     pub status: ConditionStatus,
@@ -42,8 +43,18 @@ impl ConditionValue {
     }
 }
 
+/// What this Director knows of its real servers.
+pub trait Checks {
+    /// What is in force for a service; `None` if that is what is declared.
+    fn in_force(&self, key: &ServiceKey) -> Option<&InForce>;
+    /// What a probe says, and its last failure in words.
+    fn verdict(&self, probe: &Probe) -> (Verdict, Option<&str>);
+    /// How far a real server has drained.
+    fn drain(&self, real_server: &ObjectKey) -> Option<&Drain>;
+}
+
 /// What this Director knows of the kernel and the network.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Findings<'a> {
     /// Every service that was handled.
     pub services: &'a BTreeMap<ServiceKey, ServiceOutcome>,
@@ -52,6 +63,8 @@ pub struct Findings<'a> {
     /// Why the kernel cannot be read and since when, if that is so for long enough to say that what is known of
     /// services is not known any more.
     pub unreadable: Option<&'a str>,
+    /// The real servers.
+    pub checks: &'a dyn Checks,
 }
 
 /// What is said of a virtual service.
@@ -72,8 +85,9 @@ pub fn virtual_service(record: &VirtualServiceRecord, findings: Findings<'_>) ->
     let accepted = accepted(record);
     let programmed = programmed(record, findings);
     let announced = announced(record, findings);
-    let counts = count(record, findings.services);
-    let real_servers = real_servers_ready(record, counts, &programmed);
+    let members = members(record, findings);
+    let counts = members.counts;
+    let real_servers = real_servers_ready(record, &members, &programmed);
     // Another's claim doesn't change that clients are served here.
     let contested = matches!(
         vip(record).and_then(|vip| findings.vips.get(&vip)),
@@ -85,8 +99,17 @@ pub fn virtual_service(record: &VirtualServiceRecord, findings: Findings<'_>) ->
 }
 
 /// Says what there is to say of a real server.
-pub fn real_server(key: &ObjectKey, record: &RealServerRecord, inventory: &Inventory) -> Vec<ConditionValue> {
-    with_ready(vec![real_server_accepted(key, record, inventory)])
+pub fn real_server(
+    key: &ObjectKey,
+    record: &RealServerRecord,
+    inventory: &Inventory,
+    checks: &dyn Checks,
+) -> Vec<ConditionValue> {
+    let accepted = real_server_accepted(key, record, inventory);
+    let mut conditions = with_ready(vec![accepted, healthy(key, record, inventory, checks)]);
+    // Whoever drains one on purpose has nothing to repair.
+    conditions.extend(drained(record, checks.drain(key)));
+    conditions
 }
 
 /// Adds `Ready`: the AND of the others. Its reason is the first that does not hold; what cannot be told counts
@@ -121,7 +144,7 @@ fn accepted(record: &VirtualServiceRecord) -> ConditionValue {
         let message = violations_text(&record.violations, in_force);
         return ConditionValue::new("Accepted", false, Reason::Invalid, message);
     }
-    if let Some((service, holder)) = &record.conflict {
+    if let Some((service, holder)) = record.conflict.as_deref() {
         let kept = if in_force { " (the last accepted version stays in force)" } else { "" };
         let message = format!("{service} belongs to the older VirtualService {holder}{kept}");
         return ConditionValue::new("Accepted", false, Reason::Conflict, message);
@@ -229,20 +252,53 @@ fn vip(record: &VirtualServiceRecord) -> Option<IpAddr> {
     record.in_force.as_ref()?.services.first()?.vip()
 }
 
-fn count(record: &VirtualServiceRecord, outcomes: &BTreeMap<ServiceKey, ServiceOutcome>) -> RealServerCounts {
-    let in_force = record.desired().services.iter().flat_map(|(key, service)| {
-        let outcome = outcomes.get(key);
-        service.destinations.iter().filter(move |(destination, _)| in_kernel(outcome, destination))
-    });
-    let in_force: BTreeSet<&ObjectKey> = in_force.map(|(_, wanted)| &wanted.owner).collect();
-    let mut counts = RealServerCounts::default();
-    for (member, pair) in &record.desired().pairs {
-        let Pair::Accepted { weight } = pair else { continue };
-        counts.total += 1;
-        counts.healthy += 1;
-        counts.in_service += i32::from(*weight > 0 && in_force.contains(member));
+/// The real servers of a virtual service, counted, and what is unusual about them.
+#[derive(Default)]
+struct Members<'a> {
+    counts: RealServerCounts,
+    panic: bool,
+    sorry_in_use: bool,
+    failing: BTreeSet<&'a ObjectKey>,
+    /// Their first check is waited for.
+    waiting: BTreeSet<&'a ObjectKey>,
+}
+
+fn members<'a>(record: &'a VirtualServiceRecord, findings: Findings<'_>) -> Members<'a> {
+    let mut members = Members::default();
+    let mut in_service: BTreeSet<&ObjectKey> = BTreeSet::new();
+    for (key, service) in &record.desired().services {
+        let outcome = findings.services.get(key);
+        let in_force = findings.checks.in_force(key);
+        for (destination, wanted) in &service.destinations {
+            let owner = &wanted.owner;
+            let now = in_force.and_then(|in_force| in_force.get(destination));
+            if now.is_some_and(|now| !now.healthy) {
+                match wanted.probe.as_ref().map(|probe| findings.checks.verdict(probe).0) {
+                    Some(Verdict::Down) => drop(members.failing.insert(owner)),
+                    _ => drop(members.waiting.insert(owner)),
+                }
+            }
+            let weight = match now {
+                Some(now) => now.settings.map_or(0, |settings| settings.weight),
+                None if wanted.is_as_declared() => wanted.settings.weight,
+                // Not judged yet.
+                None => 0,
+            };
+            if weight > 0 && in_kernel(outcome, destination) {
+                in_service.insert(owner);
+            }
+        }
+        members.panic |= in_force.is_some_and(|in_force| in_force.panic);
+        members.sorry_in_use |= in_force.is_some_and(|in_force| in_force.sorry_in_use);
     }
-    counts
+    for (member, pair) in &record.desired().pairs {
+        let Pair::Accepted { .. } = pair else { continue };
+        members.counts.total += 1;
+        let healthy = !members.failing.contains(member) && !members.waiting.contains(member);
+        members.counts.healthy += i32::from(healthy);
+        members.counts.in_service += i32::from(in_service.contains(member));
+    }
+    members
 }
 
 fn in_kernel(outcome: Option<&ServiceOutcome>, destination: &DestinationKey) -> bool {
@@ -258,9 +314,10 @@ fn in_kernel(outcome: Option<&ServiceOutcome>, destination: &DestinationKey) -> 
 
 fn real_servers_ready(
     record: &VirtualServiceRecord,
-    counts: RealServerCounts,
+    members: &Members<'_>,
     programmed: &ConditionValue,
 ) -> ConditionValue {
+    let counts = members.counts;
     let refused: Vec<String> = record
         .desired()
         .pairs
@@ -275,8 +332,23 @@ fn real_servers_ready(
         "" => words.to_owned(),
         refused => format!("{words}{separator}refused: {refused}"),
     };
+    let failing = members.failing.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let not_ready = |reason, words: &str| ConditionValue::new("RealServersReady", false, reason, words);
+    if members.panic {
+        let words = format!(
+            "fewer real servers work than spec.panicThresholdPercent says, so checks are not believed and all take \
+             connections; failing: {failing}"
+        );
+        return not_ready(Reason::Panic, &also(&words, "; "));
+    }
+    if members.sorry_in_use {
+        let words = "no real server takes new connections; the sorry server does";
+        return not_ready(Reason::SorryServer, &also(words, "; "));
+    }
     if counts.in_service > 0 {
-        return ConditionValue::new("RealServersReady", true, Reason::Ready, also("", ""));
+        let words = if failing.is_empty() { String::new() } else { format!("failing: {failing}") };
+        let separator = if words.is_empty() { "" } else { "; " };
+        return ConditionValue::new("RealServersReady", true, Reason::Ready, also(&words, separator));
     }
     let message = match &record.in_force {
         None => "no version of it was accepted".to_owned(),
@@ -284,8 +356,12 @@ fn real_servers_ready(
             // What to do about it is said there, once.
             also(&format!("no real server is in the kernel, see Programmed ({})", programmed.reason), "; ")
         }
+        Some(_) if !members.waiting.is_empty() => also("the first health check has not ended yet", "; "),
+        Some(_) if !failing.is_empty() => {
+            also(&format!("no real server takes new connections; failing their checks: {failing}"), "; ")
+        }
         Some(_) if counts.total > 0 => also(
-            "no real server takes new connections: all have weight 0, are drained or are not in the kernel",
+            "no real server takes new connections: all have weight 0, drain, are in maintenance or not in the kernel",
             "; ",
         ),
         Some(_) if !refused.is_empty() => format!("every selected real server is refused: {refused}"),
@@ -294,7 +370,7 @@ fn real_servers_ready(
         }
         Some(_) => "no RealServer in this namespace matches spec.realServerSelector".to_owned(),
     };
-    ConditionValue::new("RealServersReady", false, Reason::NoneInService, message)
+    not_ready(Reason::NoneInService, &message)
 }
 
 /// Whether a real server would take new connections if it were in the kernel.
@@ -302,30 +378,101 @@ fn takes_connections(record: &VirtualServiceRecord) -> bool {
     record.desired().pairs.values().any(|pair| matches!(pair, Pair::Accepted { weight } if *weight > 0))
 }
 
+/// Whether every check holds that decides about a destination of the real server.
+fn healthy(
+    key: &ObjectKey,
+    record: &RealServerRecord,
+    inventory: &Inventory,
+    checks: &dyn Checks,
+) -> ConditionValue {
+    let services = record.selected_by.iter().filter_map(|owner| inventory.virtual_service(owner));
+    let services = services.flat_map(|virtual_service| &virtual_service.desired().services);
+    let (mut used, mut checked, mut pending, mut unusable) = (false, false, None, None);
+    let mut failures: BTreeSet<&str> = BTreeSet::new();
+    for (service, desired) in services {
+        // Hardly ever does a real server have more than one address, and never in one service.
+        let mine = |(_, wanted): &(&DestinationKey, &DesiredDestination)| wanted.owner == *key;
+        let Some((destination, wanted)) = desired.destinations.iter().find(mine) else { continue };
+        used = true;
+        let Some(probe) = &wanted.probe else { continue };
+        checked = true;
+        match checks.verdict(probe) {
+            (Verdict::Up, _) => {}
+            (Verdict::Down, words) => drop(failures.insert(words.unwrap_or("its check fails"))),
+            (Verdict::Unknown, words) => {
+                unusable = unusable.or(words);
+                let now = checks.in_force(service).and_then(|in_force| in_force.get(destination));
+                let works_so_far = now.is_some_and(|now| now.healthy);
+                pending = Some(pending.unwrap_or(true) && works_so_far);
+            }
+        }
+    }
+    let condition = |holds, reason, words: &str| ConditionValue::new("Healthy", holds, reason, words);
+    match pending {
+        _ if !failures.is_empty() => {
+            let words: Vec<&str> = failures.into_iter().collect();
+            condition(false, Reason::CheckFailed, &words.join("; "))
+        }
+        Some(true) => {
+            let words = unusable.unwrap_or("it was in service when this agent came, and is not checked yet");
+            condition(true, Reason::CheckPending, words)
+        }
+        Some(false) => {
+            let words = unusable.unwrap_or("the first check has not ended yet");
+            ConditionValue::unknown("Healthy", Reason::CheckPending, words)
+        }
+        None if checked => condition(true, Reason::CheckPassed, ""),
+        None if used => condition(true, Reason::NotChecked, "healthCheck is none, so it counts as working"),
+        None => condition(true, Reason::NotChecked, "no virtual service uses it, so nothing is checked"),
+    }
+}
+
+/// Whether a real server that is declared to drain has done so.
+fn drained(record: &RealServerRecord, drain: Option<&Drain>) -> Option<ConditionValue> {
+    record.in_force.as_ref().filter(|version| version.drain)?;
+    let condition = |holds, reason, words: String| ConditionValue::new("Drained", holds, reason, words);
+    Some(match drain.map(Drain::stage) {
+        None | Some(Stage::Draining) => {
+            condition(false, Reason::Draining, "active connections are left, or not counted yet".to_owned())
+        }
+        Some(Stage::Drained) => {
+            condition(true, Reason::Drained, "no active connection goes through this Director".to_owned())
+        }
+        Some(Stage::TimedOut { left }) => {
+            let connections = if left == 1 { "connection was" } else { "connections were" };
+            let words = format!("drainTimeoutSeconds are over, and {left} active {connections} left");
+            condition(true, Reason::DrainTimeout, words)
+        }
+    })
+}
+
 fn real_server_accepted(key: &ObjectKey, record: &RealServerRecord, inventory: &Inventory) -> ConditionValue {
     if !record.violations.is_empty() {
         let message = violations_text(&record.violations, record.in_force.is_some());
         return ConditionValue::new("Accepted", false, Reason::Invalid, message);
     }
-    let mut refused: Vec<(Reason, String)> = Vec::new();
+    let mut refused: Vec<(&ObjectKey, Reason, &str)> = Vec::new();
     let mut serves = 0;
-    let mut ignored = None;
+    let mut ignored: Option<&ObjectKey> = None;
     for owner in &record.selected_by {
         let Some(virtual_service) = inventory.virtual_service(owner) else { continue };
         match virtual_service.desired().pairs.get(key) {
             Some(Pair::Accepted { .. }) => {
                 serves += 1;
-                if ignored.is_none() && ignored_weights(virtual_service).is_some() {
-                    ignored = Some(format!("WeightsIgnored: the scheduler of {owner} ignores weights"));
+                if virtual_service.desired().weights_ignored && virtual_service.in_force.is_some() {
+                    ignored = Some(ignored.map_or(owner, |first| first.min(owner)));
                 }
             }
-            Some(Pair::Refused { reason, message }) => refused.push((*reason, format!("{owner}: {message}"))),
+            Some(Pair::Refused { reason, message }) => refused.push((owner, *reason, message)),
             None => {}
         }
     }
-    let words = refused.iter().map(|(_, words)| words.as_str()).collect::<Vec<_>>().join("; ");
+    refused.sort_unstable();
+    let words = refused.iter().map(|(owner, _, message)| format!("{owner}: {message}"));
+    let words = words.collect::<Vec<_>>().join("; ");
+    let ignored = ignored.map(|owner| format!("WeightsIgnored: the scheduler of {owner} ignores weights"));
     match refused.first() {
-        Some((reason, _)) if serves == 0 => ConditionValue::new("Accepted", false, *reason, words),
+        Some((_, reason, _)) if serves == 0 => ConditionValue::new("Accepted", false, *reason, words),
         Some(_) => {
             let prefix = ignored.map(|text| format!("{text}; ")).unwrap_or_default();
             ConditionValue::new("Accepted", true, Reason::Accepted, format!("{prefix}refused by {words}"))
@@ -336,3 +483,6 @@ fn real_server_accepted(key: &ObjectKey, record: &RealServerRecord, inventory: &
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod health_tests;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use litemap::LiteMap;
 
+use crate::health::{self, Probe};
 use crate::object::{ObjectKey, ValidRealServer, ValidVirtualService};
 use crate::reason::Reason;
 use crate::service::{
@@ -26,6 +27,62 @@ impl DesiredService {
     pub fn settings(&self) -> &ServiceSettings {
         &self.virtual_service.settings
     }
+
+    /// What should be in the kernel if no check, drain or other circumstance had a say.
+    pub fn as_declared(&self) -> Wanted<'_> {
+        Wanted { settings: self.settings(), destinations: Destinations::AsDeclared(&self.destinations) }
+    }
+}
+
+/// What should be in the kernel of a service.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// How it spreads connections.
+    pub settings: &'a ServiceSettings,
+    /// Its destinations.
+    pub destinations: Destinations<'a>,
+}
+
+/// The destinations of a service that should be in the kernel.
+#[derive(Clone, Copy, Debug)]
+pub enum Destinations<'a> {
+    /// All that are declared, as they are declared.
+    AsDeclared(&'a LiteMap<DestinationKey, DesiredDestination>),
+    /// These, by what is known of the real servers.
+    InForce(&'a LiteMap<DestinationKey, DestinationSettings>),
+}
+
+impl Destinations<'_> {
+    /// Whether this one is among them.
+    pub fn contains(&self, key: &DestinationKey) -> bool {
+        match self {
+            Self::AsDeclared(declared) => declared.contains_key(key),
+            Self::InForce(in_force) => in_force.contains_key(key),
+        }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::AsDeclared(declared) => declared.len(),
+            Self::InForce(in_force) => in_force.len(),
+        }
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// All of them, by address and port.
+    pub fn iter(&self) -> impl Iterator<Item = (DestinationKey, DestinationSettings)> {
+        (0..self.len()).filter_map(|index| match self {
+            Self::AsDeclared(declared) => {
+                declared.get_indexed(index).map(|(key, wanted)| (*key, wanted.settings))
+            }
+            Self::InForce(in_force) => in_force.get_indexed(index).map(|(key, settings)| (*key, *settings)),
+        })
+    }
 }
 
 /// A destination that should exist.
@@ -33,8 +90,26 @@ impl DesiredService {
 pub struct DesiredDestination {
     /// The real server it stands for.
     pub owner: ObjectKey,
-    /// Its settings.
+    /// Its settings, with the declared weight.
     pub settings: DestinationSettings,
+    /// Takes no new connections.
+    pub drain: bool,
+    /// Is left out.
+    pub maintenance: bool,
+    /// Which check decides about it; none if it is not checked.
+    pub probe: Option<Probe>,
+}
+
+impl DesiredDestination {
+    /// One that is not checked and has no circumstances.
+    pub fn simple(owner: ObjectKey, settings: DestinationSettings) -> Self {
+        Self { owner, settings, drain: false, maintenance: false, probe: None }
+    }
+
+    /// Whether nothing but its declaration says what should be in the kernel.
+    pub fn is_as_declared(&self) -> bool {
+        !self.drain && !self.maintenance && self.probe.is_none()
+    }
 }
 
 /// Whether a real server serves a virtual service.
@@ -42,15 +117,15 @@ pub struct DesiredDestination {
 pub enum Pair {
     /// It does.
     Accepted {
-        /// The weight in force.
+        /// The declared weight; 0 while it drains or is in maintenance.
         weight: u16,
     },
     /// It does not.
     Refused {
         /// The rule.
         reason: Reason,
-        /// The rule in words.
-        message: String,
+        /// The rule in words. Boxed, so that the many that are accepted are small.
+        message: Box<str>,
     },
 }
 
@@ -75,37 +150,41 @@ pub struct Desired {
 }
 
 /// Judges each pair; `members` come oldest first, because the older of two with one address wins.
-pub fn build<'a>(
+pub fn build(
     owner: &ObjectKey,
     virtual_service: &Arc<ValidVirtualService>,
-    members: impl IntoIterator<Item = Member<'a>>,
+    members: &[Member<'_>],
 ) -> Desired {
-    // Most have one port, and what is kept for ten thousand of them has no room to spare.
+    // What is kept for ten thousand of them has no room to spare.
     let services = LiteMap::with_capacity(virtual_service.services.len());
-    let mut desired = Desired { services, ..Desired::default() };
+    let pairs = LiteMap::with_capacity(members.len());
+    let mut desired = Desired { services, pairs, weights_ignored: false };
     for key in &virtual_service.services {
         let service = DesiredService {
             owner: owner.clone(),
             virtual_service: Arc::clone(virtual_service),
-            destinations: LiteMap::new(),
+            destinations: LiteMap::with_capacity(members.len()),
         };
         desired.services.insert(*key, service);
     }
-    for member in members {
+    for member in members.iter().copied() {
         let pair = judge(virtual_service, member, &desired);
-        if let Pair::Accepted { weight } = pair {
+        if let Pair::Accepted { .. } = pair {
+            let ValidRealServer { address, weight, drain, maintenance, .. } = *member.spec;
             for key in served_keys(virtual_service, member.spec) {
-                let destination = DestinationKey { address: member.spec.address, port: key.port() };
+                let destination = DestinationKey { address, port: key.port() };
                 let settings = DestinationSettings {
                     weight: u32::from(weight),
                     forwarding: Forwarding::Direct,
                     upper_threshold: member.spec.upper_threshold,
                     lower_threshold: member.spec.lower_threshold,
                 };
+                // That it needs a port and has none was judged before.
+                let probe = health::probe(virtual_service, member.spec, &key).unwrap_or_default();
                 if let Some(service) = desired.services.get_mut(&key) {
-                    service
-                        .destinations
-                        .insert(destination, DesiredDestination { owner: member.key.clone(), settings });
+                    let owner = member.key.clone();
+                    let wanted = DesiredDestination { owner, settings, drain, maintenance, probe };
+                    service.destinations.insert(destination, wanted);
                 }
             }
         }
@@ -126,7 +205,7 @@ fn served_keys(
 }
 
 fn judge(virtual_service: &ValidVirtualService, member: Member<'_>, so_far: &Desired) -> Pair {
-    let refused = |reason, message| Pair::Refused { reason, message };
+    let refused = |reason, message: String| Pair::Refused { reason, message: message.into() };
     let address = member.spec.address;
     if family_of(address) != virtual_service.family {
         let (ours, theirs) = (virtual_service.family, family_of(address));
@@ -163,7 +242,16 @@ fn judge(virtual_service: &ValidVirtualService, member: Member<'_>, so_far: &Des
             );
         }
     }
-    Pair::Accepted { weight: if member.spec.drain { 0 } else { member.spec.weight } }
+    // The virtual service's own check has its port, or it would not be in force.
+    if member.spec.check.is_some() {
+        for key in served_keys(virtual_service, member.spec) {
+            if let Err(error) = health::probe(virtual_service, member.spec, &key) {
+                return refused(Reason::Invalid, error.to_string());
+            }
+        }
+    }
+    let takes_none = member.spec.drain || member.spec.maintenance;
+    Pair::Accepted { weight: if takes_none { 0 } else { member.spec.weight } }
 }
 
 /// Whether a scheduler takes all weights but 0 for the same (`ip_vs_rr.c`, `ip_vs_lc.c` and `ip_vs_dh.c` do).

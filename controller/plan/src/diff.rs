@@ -4,7 +4,7 @@ mod vip;
 
 use std::collections::BTreeMap;
 
-use crate::desired::DesiredService;
+use crate::desired::Wanted;
 use crate::outcome::Programming;
 use crate::service::{DestinationKey, Service, ServiceKey};
 use crate::step::Step;
@@ -36,7 +36,7 @@ pub enum Claim {
 #[allow(clippy::struct_excessive_bools)] // three facts that come from three places, in any combination
 pub struct ServiceView<'a> {
     /// What should exist, if anything.
-    pub desired: Option<&'a DesiredService>,
+    pub desired: Option<Wanted<'a>>,
     /// What the kernel reports, if anything.
     pub observed: Option<&'a Service>,
     /// What the ledger says of it.
@@ -102,12 +102,12 @@ pub fn service(key: &ServiceKey, view: ServiceView<'_>) -> ServiceDecision {
             )));
         }
         (Some(desired), None) => {
-            decision.steps.push(Step::NewService { key: *key, settings: desired.settings().clone() });
+            decision.steps.push(Step::NewService { key: *key, settings: desired.settings.clone() });
             let reachable = desired.destinations.iter().filter(|(destination, _)| view.may_add(destination));
-            decision.steps.extend(reachable.map(|(destination, wanted)| Step::NewDestination {
+            decision.steps.extend(reachable.map(|(destination, settings)| Step::NewDestination {
                 key: *key,
-                destination: *destination,
-                settings: wanted.settings,
+                destination,
+                settings,
             }));
         }
         (Some(desired), Some(observed)) => {
@@ -136,38 +136,28 @@ pub fn service(key: &ServiceKey, view: ServiceView<'_>) -> ServiceDecision {
 /// The steps from what a service of ours is to what it should be.
 fn repair(
     key: &ServiceKey,
-    desired: &DesiredService,
+    desired: Wanted<'_>,
     observed: &Service,
     view: &ServiceView<'_>,
     steps: &mut Vec<Step>,
 ) {
-    if desired.settings() != &observed.settings {
-        steps.push(Step::SetService { key: *key, settings: desired.settings().clone() });
+    if desired.settings != &observed.settings {
+        steps.push(Step::SetService { key: *key, settings: desired.settings.clone() });
     }
-    for (destination, wanted) in &desired.destinations {
-        match observed.destinations.get(destination) {
-            None if view.may_add(destination) => {
-                steps.push(Step::NewDestination {
-                    key: *key,
-                    destination: *destination,
-                    settings: wanted.settings,
-                });
+    for (destination, settings) in desired.destinations.iter() {
+        match observed.destinations.get(&destination) {
+            None if view.may_add(&destination) => {
+                steps.push(Step::NewDestination { key: *key, destination, settings });
             }
-            Some(reported) if !wanted.settings.agrees_with_report(reported) => {
-                steps.push(Step::SetDestination {
-                    key: *key,
-                    destination: *destination,
-                    settings: wanted.settings,
-                });
+            Some(reported) if !settings.agrees_with_report(reported) => {
+                steps.push(Step::SetDestination { key: *key, destination, settings });
             }
             None | Some(_) => {}
         }
     }
     if view.ledger_usable && !view.destinations_held && !view.held {
-        let extra = observed
-            .destinations
-            .keys()
-            .filter(|destination| !desired.destinations.contains_key(destination));
+        let extra =
+            observed.destinations.keys().filter(|destination| !desired.destinations.contains(destination));
         steps.extend(extra.map(|destination| Step::DelDestination { key: *key, destination: *destination }));
     }
 }
@@ -181,29 +171,25 @@ enum Missing {
 
 /// Adoption is only for what equals the declaration in scheduler, flags, persistence and every destination's
 /// address, port, forwarding and weight.
-fn first_difference(desired: &DesiredService, observed: &Service, missing: Missing) -> Option<String> {
-    if desired.settings() != &observed.settings {
-        return Some(format!("it has {}, declared is {}", observed.settings, desired.settings()));
+fn first_difference(desired: Wanted<'_>, observed: &Service, missing: Missing) -> Option<String> {
+    if desired.settings != &observed.settings {
+        return Some(format!("it has {}, declared is {}", observed.settings, desired.settings));
     }
-    for (destination, wanted) in &desired.destinations {
-        match observed.destinations.get(destination) {
+    for (destination, settings) in desired.destinations.iter() {
+        match observed.destinations.get(&destination) {
             None if missing == Missing::Differs => {
                 return Some(format!("it has no destination {destination}"));
             }
             Some(reported)
-                if reported.weight != wanted.settings.weight
-                    || !wanted.settings.agrees_in_forwarding(reported) =>
+                if reported.weight != settings.weight || !settings.agrees_in_forwarding(reported) =>
             {
-                return Some(format!(
-                    "its destination {destination} is {reported}, declared is {}",
-                    wanted.settings
-                ));
+                return Some(format!("its destination {destination} is {reported}, declared is {settings}"));
             }
             None | Some(_) => {}
         }
     }
     let extra =
-        observed.destinations.keys().find(|destination| !desired.destinations.contains_key(destination))?;
+        observed.destinations.keys().find(|destination| !desired.destinations.contains(destination))?;
     Some(format!("it has a destination {extra} that is not declared"))
 }
 

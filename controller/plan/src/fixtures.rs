@@ -35,7 +35,8 @@ pub(crate) fn valid_virtual_service(
     scheduler: &'static str,
 ) -> ValidVirtualService {
     let family = services[0].family();
-    ValidVirtualService { services, family, settings: settings(scheduler), selector: Selector::default() }
+    let selector = Selector::default();
+    ValidVirtualService { services, family, settings: settings(scheduler), selector, policy: None }
 }
 
 /// A virtual service from its spec as YAML-like JSON, created at `created`.

@@ -24,9 +24,16 @@ pub use record::{RealServerRecord, VirtualServiceRecord};
 #[derive(Clone, Debug, PartialEq)]
 pub enum Change {
     /// The object is new or differs.
-    Upsert(Object),
+    Upsert(Arc<Object>),
     /// The object is gone, on explicit evidence.
     Removed(ObjectKey),
+}
+
+impl Change {
+    /// The object is new or differs.
+    pub fn upsert(object: impl Into<Arc<Object>>) -> Self {
+        Self::Upsert(object.into())
+    }
 }
 
 /// What changed since the last look.
@@ -35,23 +42,22 @@ pub struct Dirty {
     /// Services whose rules may have to change.
     pub services: BTreeSet<ServiceKey>,
     /// Objects whose status may have to change, gone ones too.
-    pub objects: BTreeSet<ObjectKey>,
+    pub objects: HashSet<ObjectKey>,
 }
 
 /// All objects. What is only looked up is hashed: comparing names on the way down a tree is most of what taking in a
 /// thousand objects would cost.
 #[derive(Debug, Default)]
 pub struct Inventory {
-    virtual_services: HashMap<ObjectKey, VirtualServiceRecord>,
+    virtual_services: HashMap<ObjectKey, Box<VirtualServiceRecord>>,
     real_servers: HashMap<ObjectKey, RealServerRecord>,
     claims: Claims,
     membership: Membership,
     /// Real servers without a version that was ever accepted.
     unsettled: BTreeSet<ObjectKey>,
-    /// Virtual services whose pairs are to be judged again.
-    stale: HashSet<ObjectKey>,
-    dirty_services: BTreeSet<ServiceKey>,
-    dirty_objects: HashSet<ObjectKey>,
+    /// Virtual services whose pairs are to be judged again, each once.
+    stale: Vec<ObjectKey>,
+    dirty: Dirty,
 }
 
 impl Inventory {
@@ -73,18 +79,21 @@ impl Inventory {
 
     fn take_in(&mut self, change: Change) {
         match change {
-            Change::Upsert(object) => match (object.spec.clone(), object.key.kind) {
+            Change::Upsert(object) => match (&object.spec, object.key.kind) {
                 (Spec::VirtualService(spec), _) => {
-                    self.upsert_virtual_service(object, validate::virtual_service(&spec));
+                    let verdict = validate::virtual_service(spec);
+                    self.upsert_virtual_service(object, verdict);
                 }
                 (Spec::RealServer(spec), _) => {
-                    self.upsert_real_server(object, validate::real_server(&spec));
+                    let verdict = validate::real_server(spec);
+                    self.upsert_real_server(object, verdict);
                 }
-                (Spec::Malformed(violation), Kind::VirtualService) => {
-                    self.upsert_virtual_service(object, Err(vec![violation]));
-                }
-                (Spec::Malformed(violation), Kind::RealServer) => {
-                    self.upsert_real_server(object, Err(vec![violation]));
+                (Spec::Malformed(violation), kind) => {
+                    let violations = vec![(**violation).clone()];
+                    match kind {
+                        Kind::VirtualService => self.upsert_virtual_service(object, Err(violations)),
+                        Kind::RealServer => self.upsert_real_server(object, Err(violations)),
+                    }
                 }
             },
             Change::Removed(key) => match key.kind {
@@ -96,10 +105,7 @@ impl Inventory {
 
     /// What became dirty since the last call.
     pub fn take_dirty(&mut self) -> Dirty {
-        Dirty {
-            services: std::mem::take(&mut self.dirty_services),
-            objects: std::mem::take(&mut self.dirty_objects).into_iter().collect(),
-        }
+        std::mem::take(&mut self.dirty)
     }
 
     /// What should exist under this key.
@@ -114,7 +120,7 @@ impl Inventory {
 
     /// The record of a virtual service.
     pub fn virtual_service(&self, key: &ObjectKey) -> Option<&VirtualServiceRecord> {
-        self.virtual_services.get(key)
+        self.virtual_services.get(key).map(|record| &**record)
     }
 
     /// The record of a real server.
@@ -124,7 +130,7 @@ impl Inventory {
 
     /// All virtual services, in no order.
     pub fn virtual_services(&self) -> impl Iterator<Item = (&ObjectKey, &VirtualServiceRecord)> {
-        self.virtual_services.iter()
+        self.virtual_services.iter().map(|(key, record)| (key, &**record))
     }
 
     /// All real servers, in no order.
@@ -151,16 +157,16 @@ impl Inventory {
 
     fn upsert_virtual_service(
         &mut self,
-        object: Object,
+        object: Arc<Object>,
         verdict: Result<ValidVirtualService, Vec<Violation>>,
     ) {
         let key = object.key.clone();
-        self.dirty_objects.insert(key.clone());
+        self.dirty.objects.insert(key.clone());
         let previous = self.virtual_services.remove(&key);
         let was = previous.as_ref().map(|record| age(&record.object));
-        let (mut candidate, in_force, desired) = match previous {
-            Some(record) => (record.candidate, record.in_force, record.desired),
-            None => (None, None, Desired::default()),
+        let (mut candidate, in_force, desired, stale) = match previous {
+            Some(record) => (record.candidate, record.in_force, record.desired, record.stale),
+            None => (None, None, Desired::default(), false),
         };
         let violations = match verdict {
             Ok(valid) => {
@@ -176,14 +182,8 @@ impl Inventory {
             }
         };
         let now = age(&object);
-        let record = VirtualServiceRecord {
-            object: Arc::new(object),
-            violations,
-            conflict: None,
-            in_force,
-            candidate,
-            desired,
-        };
+        let record =
+            VirtualServiceRecord { object, violations, conflict: None, in_force, candidate, desired, stale };
         let mut touched = BTreeSet::new();
         if let Some(was) = was {
             touched = self.claims.neighbours(&was);
@@ -193,15 +193,15 @@ impl Inventory {
             }
         }
         self.claims.ask(&now, asked_keys(&record));
-        self.virtual_services.insert(key, record);
+        self.virtual_services.insert(key, Box::new(record));
         touched.insert(now);
         self.settle(touched);
     }
 
     fn remove_virtual_service(&mut self, key: &ObjectKey) {
         let Some(record) = self.virtual_services.remove(key) else { return };
-        self.dirty_objects.insert(key.clone());
-        self.dirty_services.extend(record.desired.services.keys().copied());
+        self.dirty.objects.insert(key.clone());
+        self.dirty.services.extend(record.desired.services.keys().copied());
         for member in record.desired.pairs.keys() {
             self.deselect(member, key);
         }
@@ -210,40 +210,44 @@ impl Inventory {
         self.settle(touched);
     }
 
-    fn upsert_real_server(&mut self, object: Object, verdict: Result<ValidRealServer, Vec<Violation>>) {
+    fn upsert_real_server(&mut self, object: Arc<Object>, verdict: Result<ValidRealServer, Vec<Violation>>) {
         let key = object.key.clone();
-        self.dirty_objects.insert(key.clone());
+        self.dirty.objects.insert(key.clone());
         self.look_again_at_held_services(&key);
         let (mut in_force, selected_by) = match self.real_servers.remove(&key) {
             Some(record) => {
-                self.stale.extend(record.selected_by.iter().cloned());
+                for virtual_service in &record.selected_by {
+                    self.mark_stale(virtual_service);
+                }
                 (record.in_force, record.selected_by)
             }
-            None => (None, BTreeSet::new()),
+            None => (None, HashSet::new()),
         };
         let violations = match verdict {
             Ok(valid) => {
                 // Labels belong to a version: an invalid one changes neither.
-                self.membership.set_labels(&key, &object.labels);
+                self.membership.set_labels(&object);
                 in_force = Some(Arc::new(valid));
                 Vec::new()
             }
             Err(violations) => violations,
         };
-        self.stale.extend(self.membership.selectors_of_member(&key).cloned());
+        let selecting: Vec<ObjectKey> = self.membership.selectors_of_member(&key).cloned().collect();
+        for virtual_service in &selecting {
+            self.mark_stale(virtual_service);
+        }
         if in_force.is_some() {
             self.unsettled.remove(&key);
         } else {
             self.unsettled.insert(key.clone());
         }
-        self.real_servers
-            .insert(key, RealServerRecord { object: Arc::new(object), violations, in_force, selected_by });
+        self.real_servers.insert(key, RealServerRecord { object, violations, in_force, selected_by });
     }
 
     fn remove_real_server(&mut self, key: &ObjectKey) {
         self.look_again_at_held_services(key);
         let Some(record) = self.real_servers.remove(key) else { return };
-        self.dirty_objects.insert(key.clone());
+        self.dirty.objects.insert(key.clone());
         self.membership.remove_labels(key);
         self.unsettled.remove(key);
         for virtual_service in record.selected_by {
@@ -251,7 +255,7 @@ impl Inventory {
             if let Some(record) = self.virtual_services.get_mut(&virtual_service) {
                 record.desired.pairs.remove(key);
             }
-            self.stale.insert(virtual_service);
+            self.mark_stale(&virtual_service);
         }
     }
 
@@ -264,7 +268,7 @@ impl Inventory {
         let Some(labels) = self.real_servers.get(key).map(|record| &record.object.labels) else { return };
         for virtual_service in self.membership.selectors_of(&key.namespace, labels) {
             let record = self.virtual_services.get(virtual_service);
-            self.dirty_services.extend(record.into_iter().flat_map(|record| record.desired.services.keys()));
+            self.dirty.services.extend(record.into_iter().flat_map(|record| record.desired.services.keys()));
         }
     }
 
@@ -283,7 +287,7 @@ impl Inventory {
                         chosen = Some(Arc::clone(version));
                         break;
                     }
-                    Some(taken) if record.conflict.is_none() => record.conflict = Some(taken),
+                    Some(taken) if record.conflict.is_none() => record.conflict = Some(Box::new(taken)),
                     Some(_) => {}
                 }
             }
@@ -295,7 +299,7 @@ impl Inventory {
                 (None, None) => true,
                 _ => false,
             };
-            self.dirty_objects.insert(age.key.clone());
+            self.dirty.objects.insert(age.key.clone());
             if same {
                 continue;
             }
@@ -306,63 +310,77 @@ impl Inventory {
                 Some(version) => self.membership.set_selector(&age.key, &version),
                 None => self.membership.remove_selector(&age.key),
             }
-            self.stale.insert(age.key);
+            self.mark_stale(&age.key);
+        }
+    }
+
+    /// The pairs of this virtual service are to be judged again.
+    fn mark_stale(&mut self, key: &ObjectKey) {
+        if let Some(record) = self.virtual_services.get_mut(key)
+            && !std::mem::replace(&mut record.stale, true)
+        {
+            self.stale.push(key.clone());
         }
     }
 
     /// Judges all pairs of one virtual service again.
     fn rebuild(&mut self, key: &ObjectKey) {
-        let Some(record) = self.virtual_services.get(key) else { return };
+        let Self { virtual_services, real_servers, membership, dirty, .. } = self;
+        let Some(record) = virtual_services.get_mut(key).filter(|record| record.stale) else { return };
+        record.stale = false;
         let desired = match &record.in_force {
             None => Desired::default(),
             Some(version) => {
-                let mut members: Vec<(Age, &RealServerRecord)> = self
-                    .membership
-                    .members_of(key, &version.selector)
-                    .filter_map(|member| self.real_servers.get(member))
-                    .map(|record| (age(&record.object), record))
+                let members = membership.members_of(key, &version.selector);
+                let mut members: Vec<&RealServerRecord> =
+                    members.filter_map(|member| real_servers.get(member)).collect();
+                // Of one age the order of the keys stays.
+                members.sort_by_key(|record| record.object.created);
+                let accepted: Vec<Member<'_>> = members
+                    .into_iter()
+                    .filter_map(|record| {
+                        Some(Member { key: &record.object.key, spec: record.in_force.as_deref()? })
+                    })
                     .collect();
-                members.sort_by(|(a, _), (b, _)| a.cmp(b));
-                let accepted = members.iter().filter_map(|(age, record)| {
-                    Some(Member { key: &age.key, spec: record.in_force.as_deref()? })
-                });
-                desired::build(key, version, accepted)
+                desired::build(key, version, &accepted)
             }
         };
-        let Some(record) = self.virtual_services.get_mut(key) else { return };
         let old = std::mem::replace(&mut record.desired, desired);
         let new = &record.desired;
         for (service, was) in &old.services {
             if new.services.get(service) != Some(was) {
-                self.dirty_services.insert(*service);
+                dirty.services.insert(*service);
             }
         }
-        self.dirty_services.extend(new.services.keys().filter(|service| !old.services.contains_key(service)));
-        self.dirty_objects.insert(key.clone());
-        let mut selected: Vec<ObjectKey> = Vec::new();
-        let mut deselected: Vec<ObjectKey> = Vec::new();
+        dirty.services.extend(new.services.keys().filter(|service| !old.services.contains_key(service)));
+        insert(&mut dirty.objects, key);
         for (member, pair) in &new.pairs {
             if old.pairs.get(member) != Some(pair) || old.weights_ignored != new.weights_ignored {
-                self.dirty_objects.insert(member.clone());
-                selected.push(member.clone());
+                insert(&mut dirty.objects, member);
+                if let Some(real_server) = real_servers.get_mut(member) {
+                    real_server.selected_by.insert(key.clone());
+                }
             }
         }
-        deselected.extend(old.pairs.keys().filter(|member| !new.pairs.contains_key(member)).cloned());
-        for member in selected {
-            if let Some(real_server) = self.real_servers.get_mut(&member) {
-                real_server.selected_by.insert(key.clone());
-            }
-        }
+        let deselected: Vec<&ObjectKey> =
+            old.pairs.keys().filter(|member| !new.pairs.contains_key(member)).collect();
         for member in deselected {
-            self.deselect(&member, key);
+            self.deselect(member, key);
         }
     }
 
     fn deselect(&mut self, member: &ObjectKey, virtual_service: &ObjectKey) {
         if let Some(real_server) = self.real_servers.get_mut(member) {
             real_server.selected_by.remove(virtual_service);
-            self.dirty_objects.insert(member.clone());
+            self.dirty.objects.insert(member.clone());
         }
+    }
+}
+
+/// Mostly it is in there already.
+fn insert(keys: &mut HashSet<ObjectKey>, key: &ObjectKey) {
+    if !keys.contains(key) {
+        keys.insert(key.clone());
     }
 }
 

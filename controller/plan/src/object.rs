@@ -3,12 +3,14 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::hash::{BuildHasher as _, Hash, Hasher, RandomState};
 use std::net::IpAddr;
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use lvs_crds::{RealServerSpec, VirtualServiceSpec};
 
+use crate::health::{Check, Policy};
 use crate::selector::Selector;
 use crate::service::{Family, ServiceKey, ServiceSettings};
 use crate::validate::Violation;
@@ -33,12 +35,12 @@ impl Kind {
 }
 
 /// What identifies an object. Sorts by kind, namespace, name. Cheap to clone, and no larger than a pointer: some forty
-/// copies of it are kept for each virtual service.
-#[derive(Clone, PartialEq, Eq, Hash)]
+/// copies of it are kept for each virtual service. Cheap to look up too: its parts are hashed once, when it is made.
+#[derive(Clone)]
 pub struct ObjectKey(Arc<KeyParts>);
 
 /// What an [`ObjectKey`] consists of.
-#[derive(Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug)]
 pub struct KeyParts {
     /// The kind.
     pub kind: Kind,
@@ -46,7 +48,12 @@ pub struct KeyParts {
     pub namespace: Arc<str>,
     /// The name.
     pub name: Arc<str>,
+    /// Of the parts above. Short, so that it fits beside the kind.
+    hash: u32,
 }
+
+/// One for all keys of this process: nobody outside can choose names whose hashes collide.
+static HASHED_BY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
 impl ObjectKey {
     /// A key from borrowed parts.
@@ -56,7 +63,24 @@ impl ObjectKey {
 
     /// A key from parts that others may share.
     pub fn of_parts(kind: Kind, namespace: Arc<str>, name: Arc<str>) -> Self {
-        Self(Arc::new(KeyParts { kind, namespace, name }))
+        let hash = HASHED_BY.hash_one((kind, &namespace, &name)) as u32;
+        Self(Arc::new(KeyParts { kind, namespace, name, hash }))
+    }
+}
+
+impl PartialEq for ObjectKey {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+            || (self.hash == other.hash
+                && (&self.name, &self.namespace, self.kind) == (&other.name, &other.namespace, other.kind))
+    }
+}
+
+impl Eq for ObjectKey {}
+
+impl Hash for ObjectKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u32(self.hash);
     }
 }
 
@@ -70,7 +94,17 @@ impl Deref for ObjectKey {
 
 impl Ord for ObjectKey {
     fn cmp(&self, other: &Self) -> Ordering {
-        if Arc::ptr_eq(&self.0, &other.0) { Ordering::Equal } else { self.0.cmp(&other.0) }
+        if Arc::ptr_eq(&self.0, &other.0) {
+            return Ordering::Equal;
+        }
+        let by_namespace = || {
+            if Arc::ptr_eq(&self.namespace, &other.namespace) {
+                Ordering::Equal
+            } else {
+                self.namespace.cmp(&other.namespace)
+            }
+        };
+        self.kind.cmp(&other.kind).then_with(by_namespace).then_with(|| self.name.cmp(&other.name))
     }
 }
 
@@ -119,7 +153,7 @@ pub enum Spec {
     /// Of a `RealServer`.
     RealServer(Arc<RealServerSpec>),
     /// It does not fit the types of this version of the API: where, and why.
-    Malformed(Violation),
+    Malformed(Box<Violation>),
 }
 
 /// A `VirtualServiceSpec` that keeps every rule, parsed.
@@ -133,6 +167,15 @@ pub struct ValidVirtualService {
     pub settings: ServiceSettings,
     /// Which real servers it uses.
     pub selector: Selector,
+    /// What it says of health; `None` if nothing. See [`Self::policy`].
+    pub policy: Option<Arc<Policy>>,
+}
+
+impl ValidVirtualService {
+    /// How it treats its real servers.
+    pub fn policy(&self) -> &Policy {
+        self.policy.as_deref().unwrap_or_else(|| Policy::of_nothing_said())
+    }
 }
 
 /// A `RealServerSpec` that keeps every rule, parsed.
@@ -150,4 +193,35 @@ pub struct ValidRealServer {
     pub lower_threshold: u32,
     /// Restricts the server to this port.
     pub port: Option<u16>,
+    /// Left out of every service.
+    pub maintenance: bool,
+    /// How it is checked, if not as the virtual service says.
+    pub check: Option<Arc<Check>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn keys_made_apart_are_one_key_and_sort_by_kind_namespace_and_name() {
+        let key = |kind, namespace, name| ObjectKey::new(kind, namespace, name);
+        let sorted = [
+            key(Kind::RealServer, "b", "a"),
+            key(Kind::VirtualService, "a", "a"),
+            key(Kind::VirtualService, "a", "b"),
+            key(Kind::VirtualService, "b", "a"),
+        ];
+        let again: HashSet<ObjectKey> =
+            sorted.iter().map(|it| key(it.kind, &it.namespace, &it.name)).collect();
+        for (place, one) in sorted.iter().enumerate() {
+            assert!(again.contains(one), "{one:?}");
+            for (other_place, other) in sorted.iter().enumerate() {
+                assert_eq!(one.cmp(other), place.cmp(&other_place), "{one:?} and {other:?}");
+                assert_eq!(one == other, place == other_place);
+            }
+        }
+    }
 }

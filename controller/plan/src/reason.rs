@@ -69,6 +69,24 @@ reasons! {
     Ready
     /// `RealServersReady`: no real server takes new connections.
     NoneInService
+    /// `RealServersReady`: fewer work than `panicThresholdPercent` says, so checks are not believed.
+    Panic
+    /// `RealServersReady`: no real server takes new connections, the sorry server does.
+    SorryServer
+    /// `Healthy`, and an event: every check of the real server holds.
+    CheckPassed
+    /// `Healthy`: a check of the real server fails.
+    CheckFailed
+    /// `Healthy`: a check has no result yet.
+    CheckPending
+    /// `Healthy`: nothing is checked.
+    NotChecked
+    /// `Drained`: active connections are left.
+    Draining
+    /// `Drained`, and an event: no active connection is left.
+    Drained
+    /// `Drained`, and an event: the time is over, and active connections were left.
+    DrainTimeout
     /// Event: somebody else changed what is ours, and it was put right.
     DriftRepaired
     /// Event: `Accepted` became False.

@@ -28,6 +28,11 @@ impl Selector {
         self.requirements.as_ref().is_some_and(|all| all.iter().all(|requirement| requirement.holds(labels)))
     }
 
+    /// Whether [`anchor`](Self::anchor) says it all: who has that label is selected.
+    pub fn is_its_anchor(&self) -> bool {
+        self.anchor().is_some() && self.requirements.as_ref().is_some_and(|all| all.len() == 1)
+    }
+
     /// A label and value that every selected object has, if the selector names one.
     pub fn anchor(&self) -> Option<(&str, &str)> {
         self.requirements.as_ref()?.iter().find_map(|requirement| match requirement {

@@ -4,12 +4,13 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 
 pub use lvs_crds::{IpFamily as Family, Protocol};
 
 /// What identifies a service in the kernel's table (`ip_vs_ctl.c`, `__ip_vs_service_find`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ServiceKey {
     /// A VIP, a transport protocol and a port.
     Address {
@@ -33,6 +34,9 @@ pub enum ServiceKey {
 /// often than they do anything else, and an address compares its bytes by a call.
 impl Ord for ServiceKey {
     fn cmp(&self, other: &Self) -> Ordering {
+        if let (Some(one), Some(other)) = (self.short(), other.short()) {
+            return one.cmp(&other);
+        }
         let rank = |key: &Self| match *key {
             Self::Address { vip, protocol, port } => {
                 let (family, address) = number(vip);
@@ -50,6 +54,23 @@ impl PartialOrd for ServiceKey {
     }
 }
 
+/// As few numbers as tell keys apart, not byte by byte.
+impl Hash for ServiceKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        match *self {
+            Self::Address { vip: IpAddr::V6(vip), protocol, port } => {
+                state.write_u128(vip.into());
+                state.write_u32((protocol as u32) << 16 | u32::from(port));
+            }
+            Self::FirewallMark { mark, family } => {
+                state.write_u32(mark);
+                state.write_u8(family as u8);
+            }
+            Self::Address { .. } => state.write_u64(self.short().unwrap_or_default()),
+        }
+    }
+}
+
 /// An address in the order of addresses.
 fn number(address: IpAddr) -> (u8, u128) {
     match address {
@@ -59,6 +80,16 @@ fn number(address: IpAddr) -> (u8, u128) {
 }
 
 impl ServiceKey {
+    /// Most keys as one number, in their order: those of an IPv4 address.
+    fn short(&self) -> Option<u64> {
+        match *self {
+            Self::Address { vip: IpAddr::V4(vip), protocol, port } => {
+                Some(u64::from(u32::from(vip)) << 32 | (protocol as u64) << 16 | u64::from(port))
+            }
+            Self::Address { vip: IpAddr::V6(_), .. } | Self::FirewallMark { .. } => None,
+        }
+    }
+
     /// The address family of the service.
     pub fn family(&self) -> Family {
         match self {
@@ -215,4 +246,34 @@ pub struct Service {
     pub settings: ServiceSettings,
     /// Its destinations.
     pub destinations: BTreeMap<DestinationKey, DestinationSettings>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn services_sort_by_family_address_protocol_and_port_and_marks_come_last() {
+        let address = |vip: &str, protocol, port| {
+            let vip = vip.parse().expect("a test's address");
+            ServiceKey::Address { vip, protocol, port }
+        };
+        let sorted = [
+            address("9.0.0.1", Protocol::Udp, 65535),
+            address("10.0.0.1", Protocol::Tcp, 80),
+            address("10.0.0.1", Protocol::Tcp, 443),
+            address("10.0.0.1", Protocol::Udp, 53),
+            address("240.0.0.1", Protocol::Tcp, 1),
+            address("::1", Protocol::Tcp, 1),
+            address("2001:db8::1", Protocol::Sctp, 1),
+            ServiceKey::FirewallMark { mark: 1, family: Family::IPv4 },
+            ServiceKey::FirewallMark { mark: 2, family: Family::IPv4 },
+            ServiceKey::FirewallMark { mark: 1, family: Family::IPv6 },
+        ];
+        for (place, one) in sorted.iter().enumerate() {
+            for (other_place, other) in sorted.iter().enumerate() {
+                assert_eq!(one.cmp(other), place.cmp(&other_place), "{one} and {other}");
+            }
+        }
+    }
 }

@@ -10,6 +10,9 @@ use crate::service::{DestinationKey, DestinationSettings, Forwarding, Service, S
 /// The phase of what adds and changes services: the first.
 const SERVICE_PHASE: u8 = 0;
 
+/// How many phases there are.
+const PHASES: usize = 8;
+
 /// One change to the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -212,8 +215,17 @@ pub struct Plan {
 
 impl Plan {
     /// Puts steps in the order in which they are safe to take; within a phase their order stays.
-    pub fn new(mut steps: Vec<Step>) -> Self {
-        steps.sort_by_key(Step::phase);
+    pub fn new(steps: Vec<Step>) -> Self {
+        // Few phases and many large steps: each is moved twice, while sorting would move it again and again.
+        let mut phases = [const { Vec::new() }; PHASES];
+        let count = steps.len();
+        for step in steps {
+            phases[usize::from(step.phase())].push(step);
+        }
+        let mut steps = Vec::with_capacity(count);
+        for mut phase in phases {
+            steps.append(&mut phase);
+        }
         Self { steps }
     }
 
@@ -250,9 +262,11 @@ impl Plan {
                 _ => None,
             }));
         }
-        let is_left_out = |step: &Step| step.service().is_some_and(|key| not_added.contains(key));
-        let (left_out, rest): (Vec<Step>, Vec<Step>) = rest.into_iter().partition(is_left_out);
-        applied.results.extend(left_out.into_iter().map(|step| (step, Err(StepError::NotTaken))));
+        if !not_added.is_empty() {
+            let is_left_out = |step: &mut Step| step.service().is_some_and(|key| not_added.contains(key));
+            let left_out = rest.extract_if(.., is_left_out);
+            applied.results.extend(left_out.map(|step| (step, Err(StepError::NotTaken))));
+        }
         if !rest.is_empty() {
             let results = take(&rest);
             applied.extend(rest, results);

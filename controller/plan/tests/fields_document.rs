@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use lvs_crds::yaml;
-use lvs_plan::conditions::{self, Findings};
+use lvs_plan::conditions::{self, Checks, Findings};
+use lvs_plan::health::{Drain, InForce, Probe, Verdict};
 use lvs_plan::object::Spec;
-use lvs_plan::{Change, Inventory, Kind, Object, ObjectKey, Reason};
+use lvs_plan::{Change, Inventory, Kind, Object, ObjectKey, Reason, ServiceKey};
 use serde_json::{Value, json};
 
 const DOCUMENT: &str = include_str!("../../../docs/fields.md");
@@ -16,6 +17,11 @@ fn rows(heading: &str) -> BTreeMap<&'static str, &'static str> {
     let (_, after) = DOCUMENT.split_once(&format!("\n## {heading}\n")).expect("the heading is there");
     let section = after.split("\n## ").next().unwrap_or_default();
     section.lines().filter_map(|line| Some((line.strip_prefix("| `")?.split_once('`')?.0, line))).collect()
+}
+
+/// The rows of a kind. Those of its health check are in a table that both kinds share.
+fn rows_of(kind: &str) -> BTreeMap<&'static str, &'static str> {
+    rows(kind).into_iter().chain(rows("Health check")).collect()
 }
 
 /// Every field of a CRD's spec and status, `spec.ports[].port`, with its schema.
@@ -57,7 +63,7 @@ fn facts(field: &Value) -> Vec<String> {
 #[test]
 fn every_field_is_in_the_document_with_its_limits_and_default() {
     for kind in ["VirtualService", "RealServer"] {
-        let rows = rows(kind);
+        let rows = rows_of(kind);
         for (path, field) in fields(kind) {
             let row = rows.get(path.as_str()).unwrap_or_else(|| panic!("docs/fields.md lacks {kind} {path}"));
             for fact in facts(&field) {
@@ -72,7 +78,7 @@ fn the_document_names_no_field_that_is_not_there() {
     for kind in ["VirtualService", "RealServer"] {
         let fields = fields(kind);
         let named =
-            rows(kind).into_keys().filter(|name| name.starts_with("spec.") || name.starts_with("status."));
+            rows_of(kind).into_keys().filter(|name| name.starts_with("spec.") || name.starts_with("status."));
         let unknown: Vec<_> = named.filter(|name| !fields.contains_key(*name)).collect();
         assert!(unknown.is_empty(), "docs/fields.md names fields of {kind} that are not there: {unknown:?}");
     }
@@ -85,6 +91,22 @@ fn the_document_explains_every_reason_and_no_other() {
     assert_eq!(explained, known);
 }
 
+struct NothingKnown;
+
+impl Checks for NothingKnown {
+    fn in_force(&self, _: &ServiceKey) -> Option<&InForce> {
+        None
+    }
+
+    fn verdict(&self, _: &Probe) -> (Verdict, Option<&str>) {
+        (Verdict::Unknown, None)
+    }
+
+    fn drain(&self, _: &ObjectKey) -> Option<&Drain> {
+        None
+    }
+}
+
 #[test]
 fn the_document_explains_every_condition_and_no_other() {
     let key = |kind| ObjectKey::new(kind, "default", "web");
@@ -92,7 +114,7 @@ fn the_document_explains_every_condition_and_no_other() {
     let virtual_service =
         Spec::VirtualService(Arc::new(spec(json!({"vip": "172.16.21.10", "ports": [{"port": 80}]}))));
     let spec = |value: Value| serde_json::from_value(value).expect("a test's spec");
-    let real_server = Spec::RealServer(Arc::new(spec(json!({"address": "192.168.40.12"}))));
+    let real_server = Spec::RealServer(Arc::new(spec(json!({"address": "192.168.40.12", "drain": true}))));
     let mut inventory = Inventory::default();
     for (kind, spec) in [(Kind::VirtualService, virtual_service), (Kind::RealServer, real_server)] {
         let labels = BTreeMap::new();
@@ -105,14 +127,14 @@ fn the_document_explains_every_condition_and_no_other() {
             file: None,
             spec,
         };
-        inventory.change(Change::Upsert(object));
+        inventory.change(Change::upsert(object));
     }
     let (services, vips) = (BTreeMap::new(), BTreeMap::new());
     let record = inventory.virtual_service(&key(Kind::VirtualService)).expect("it is there");
-    let report =
-        conditions::virtual_service(record, Findings { services: &services, vips: &vips, unreadable: None });
+    let findings = Findings { services: &services, vips: &vips, unreadable: None, checks: &NothingKnown };
+    let report = conditions::virtual_service(record, findings);
     let record = inventory.real_server(&key(Kind::RealServer)).expect("it is there");
-    let of_real_server = conditions::real_server(&key(Kind::RealServer), record, &inventory);
+    let of_real_server = conditions::real_server(&key(Kind::RealServer), record, &inventory, &NothingKnown);
     let known: BTreeSet<&str> =
         report.conditions.iter().chain(&of_real_server).map(|condition| condition.type_).collect();
     assert_eq!(rows("Conditions").into_keys().collect::<BTreeSet<_>>(), known);

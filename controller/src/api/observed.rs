@@ -90,7 +90,7 @@ pub(super) fn observe<K: Watched>(object: Guarded<K>) -> Observed {
         Guarded::Understood(object) => object.into_parts(),
         Guarded::Malformed(malformed) => {
             let Malformed { metadata, violation, status } = *malformed;
-            (metadata, Spec::Malformed(violation), K::status(status))
+            (metadata, Spec::Malformed(Box::new(violation)), K::status(status))
         }
     };
     let object = Object {

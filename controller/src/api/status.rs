@@ -150,7 +150,7 @@ impl Writer {
             let active = content.entries.get(key).is_some_and(|entry| is_active(entry));
             let differs = if active { self.active.insert(key.clone()) } else { self.active.remove(key) };
             if differs {
-                changed.insert(key.to_string());
+                changed.insert(key.clone());
             }
         }
         if changed.is_empty() {
@@ -158,7 +158,7 @@ impl Writer {
         }
         let real_servers = content.entries.iter().filter(|(key, entry)| {
             key.kind == Kind::RealServer
-                && entry.verdict.virtual_services.iter().any(|name| changed.contains(name))
+                && entry.verdict.virtual_services.iter().any(|user| changed.contains(user))
         });
         real_servers.map(|(key, _)| key.clone()).collect()
     }

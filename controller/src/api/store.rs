@@ -143,7 +143,7 @@ impl Store {
                 self.known.insert(object.key.clone(), version);
             }
         }
-        Some(Change::Upsert(object))
+        Some(Change::upsert(object))
     }
 
     /// An object is gone, on explicit evidence.

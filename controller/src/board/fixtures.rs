@@ -33,7 +33,7 @@ pub(crate) fn firewall_mark(name: &str, mark: u32) -> Entry {
     virtual_service_of(name, spec, Reason::Accepted, Reason::NotApplicable)
 }
 
-/// An accepted real server of these virtual services.
+/// An accepted real server of these virtual services, `namespace/name`.
 pub(crate) fn real_server(name: &str, virtual_services: &[&str]) -> Entry {
     let spec: RealServerSpec = serde_json::from_value(json!({"address": "192.168.40.12"})).expect("a spec");
     let conditions =
@@ -45,9 +45,14 @@ pub(crate) fn real_server(name: &str, virtual_services: &[&str]) -> Entry {
             observed_generation: 1,
             director: None,
             real_servers: None,
-            virtual_services: virtual_services.iter().map(ToString::to_string).collect(),
+            virtual_services: virtual_services.iter().map(|name| virtual_service_key(name)).collect(),
         },
     }
+}
+
+fn virtual_service_key(name: &str) -> ObjectKey {
+    let (namespace, name) = name.split_once('/').expect("a namespace and a name");
+    ObjectKey::new(Kind::VirtualService, namespace, name)
 }
 
 /// The entry, about another generation of its object.

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use lvs_crds::{GROUP, RealServerStatus, VERSION, VirtualServiceStatus};
+use lvs_crds::{
+    Condition, ConditionStatus, DirectorRole, DirectorStatus, GROUP, RealServerStatus, VERSION,
+    VirtualServiceStatus,
+};
 use lvs_plan::{Kind, ObjectKey, Spec};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -53,26 +56,35 @@ pub(super) fn debug(content: &Content, node_name: &str) -> serde_json::Result<Ve
     serde_json::to_vec_pretty(&state)
 }
 
-/// The statuses that were shown last. Their conditions give the next ones the time of their last transition: the
-/// first time that `/status` showed it.
+/// What the next statuses need of those that were shown last: the time of a condition's last transition is the first
+/// time that `/status` showed it. The statuses themselves, ten times as large, are not kept.
 #[derive(Debug, Default)]
 pub(super) struct Statuses {
-    shown: BTreeMap<ObjectKey, Status>,
+    shown: BTreeMap<ObjectKey, Shown>,
 }
 
-#[derive(Clone, Debug, Serialize)]
+/// What was shown of one object.
+#[derive(Debug, Default)]
+struct Shown {
+    conditions: Box<[Since]>,
+    /// The generation that this Director programmed.
+    programmed: Option<i64>,
+}
+
+/// The status of a condition.
+#[derive(Debug)]
+struct Since {
+    type_: &'static str,
+    status: ConditionStatus,
+    /// Since when, in seconds since 1970.
+    since: i64,
+}
+
+#[derive(Debug, Serialize)]
 #[serde(untagged)]
 enum Status {
     VirtualService(VirtualServiceStatus),
     RealServer(RealServerStatus),
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct List<'a> {
-    api_version: &'static str,
-    kind: &'static str,
-    items: Vec<Item<'a>>,
 }
 
 #[derive(Serialize)]
@@ -82,7 +94,7 @@ struct Item<'a> {
     kind: &'static str,
     metadata: Metadata<'a>,
     spec: ItemSpec<'a>,
-    status: &'a Status,
+    status: Status,
 }
 
 #[derive(Serialize)]
@@ -109,42 +121,91 @@ enum ItemSpec<'a> {
 }
 
 impl Statuses {
-    /// `/status`: the objects in the order of the board, which is by kind, namespace and name.
+    /// `/status`, a `List`: the objects in the order of the board, which is by kind, namespace and name.
     pub(super) fn list(
         &mut self,
         entries: &[Arc<Entry>],
         node_name: &str,
         now: Timestamp,
     ) -> serde_json::Result<Vec<u8>> {
-        let mut shown = BTreeMap::new();
-        for entry in entries {
+        let mut before = std::mem::take(&mut self.shown);
+        let mut text = br#"{"apiVersion":"v1","kind":"List","items":["#.to_vec();
+        for (number, entry) in entries.iter().enumerate() {
             let key = &entry.object.key;
-            let previous = self.shown.remove(key);
+            let before = before.remove(key).unwrap_or_default();
             let status = match key.kind {
                 Kind::VirtualService => {
-                    let previous = match &previous {
-                        Some(Status::VirtualService(status)) => Some(status),
-                        _ => None,
-                    };
-                    Status::VirtualService(virtual_service_status(entry, node_name, previous, now))
+                    let previous = before.virtual_service(node_name);
+                    Status::VirtualService(virtual_service_status(entry, node_name, Some(&previous), now))
                 }
                 Kind::RealServer => {
-                    let previous = match &previous {
-                        Some(Status::RealServer(status)) => Some(status),
-                        _ => None,
-                    };
-                    Status::RealServer(real_server_status(entry, previous, now))
+                    Status::RealServer(real_server_status(entry, Some(&before.real_server()), now))
                 }
             };
-            shown.insert(key.clone(), status);
+            self.shown.insert(key.clone(), Shown::of(entry, &status));
+            if number > 0 {
+                text.push(b',');
+            }
+            serde_json::to_writer(&mut text, &item(entry, status))?;
         }
-        self.shown = shown;
-        let items = entries.iter().filter_map(|entry| Some(item(entry, self.shown.get(&entry.object.key)?)));
-        serde_json::to_vec(&List { api_version: "v1", kind: "List", items: items.collect() })
+        text.extend_from_slice(b"]}");
+        Ok(text)
     }
 }
 
-fn item<'a>(entry: &'a Entry, status: &'a Status) -> Item<'a> {
+impl Shown {
+    fn of(entry: &Entry, status: &Status) -> Self {
+        let (conditions, directors) = match status {
+            Status::VirtualService(status) => (&status.conditions, status.directors.as_slice()),
+            Status::RealServer(status) => (&status.conditions, &[][..]),
+        };
+        let conditions = entry.verdict.conditions.iter().zip(conditions);
+        let conditions = conditions.filter_map(|(value, condition)| {
+            let since = condition.last_transition_time.parse::<Timestamp>().ok()?.as_second();
+            Some(Since { type_: value.type_, status: value.status, since })
+        });
+        Self {
+            conditions: conditions.collect(),
+            programmed: directors.first().and_then(|own| own.observed_generation),
+        }
+    }
+
+    /// As much of the status as the next one is made from.
+    fn virtual_service(&self, node_name: &str) -> VirtualServiceStatus {
+        let own = DirectorStatus {
+            name: node_name.to_owned(),
+            role: DirectorRole::Unknown,
+            programmed: false,
+            observed_generation: self.programmed,
+            message: String::new(),
+        };
+        VirtualServiceStatus {
+            conditions: self.conditions(),
+            directors: vec![own],
+            ..VirtualServiceStatus::default()
+        }
+    }
+
+    fn real_server(&self) -> RealServerStatus {
+        RealServerStatus { conditions: self.conditions(), ..RealServerStatus::default() }
+    }
+
+    fn conditions(&self) -> Vec<Condition> {
+        let conditions = self.conditions.iter().filter_map(|Since { type_, status, since }| {
+            Some(Condition {
+                type_: (*type_).to_owned(),
+                status: *status,
+                observed_generation: None,
+                last_transition_time: Timestamp::from_second(*since).ok()?.to_string(),
+                reason: String::new(),
+                message: String::new(),
+            })
+        });
+        conditions.collect()
+    }
+}
+
+fn item(entry: &Entry, status: Status) -> Item<'_> {
     let object = &entry.object;
     Item {
         api_version: format!("{GROUP}/{VERSION}"),

@@ -12,7 +12,7 @@ use lvs_plan::diff::{Holder, Probe};
 use lvs_plan::step::{Step, StepError};
 use lvs_plan::{DestinationKey, DestinationSettings, Service, ServiceKey, ServiceSettings};
 
-use super::{Answer, Glance, HostAddress, Kernel, KernelError, Table};
+use super::{Answer, Connections, Counted, Glance, HostAddress, Kernel, KernelError, Table};
 
 const ENOENT: i32 = 2;
 const ESRCH: i32 = 3;
@@ -27,6 +27,8 @@ pub const READ: Duration = Duration::from_millis(1);
 pub struct FakeKernel {
     /// The IPVS table.
     pub table: Table,
+    /// Active connections of destinations, in every service that has them.
+    pub active: BTreeMap<DestinationKey, u32>,
     /// The host's addresses.
     pub addresses: Vec<HostAddress>,
     /// Whether addresses carry our mark.
@@ -179,6 +181,21 @@ impl Kernel for FakeKernel {
         self.read()?;
         self.processor_time += READ * u32::try_from(keys.len()).unwrap_or(u32::MAX);
         Ok(keys.iter().filter_map(|key| Some((*key, self.table.get(key)?.clone()))).collect())
+    }
+
+    fn connections(&mut self, keys: &BTreeSet<ServiceKey>) -> Result<Counted, KernelError> {
+        self.read()?;
+        let of = |key: &ServiceKey| {
+            let destinations =
+                self.table.get(key).into_iter().flat_map(|service| service.destinations.keys());
+            destinations
+                .map(|destination| {
+                    let active = self.active.get(destination).copied().unwrap_or_default();
+                    (*destination, Connections { active, inactive: 0 })
+                })
+                .collect()
+        };
+        Ok(keys.iter().map(|key| (*key, of(key))).collect())
     }
 
     /// Thresholds and the flags of schedulers do not show, as on a real kernel.

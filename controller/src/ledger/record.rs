@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use lvs_plan::service::{Family, Protocol};
 use lvs_plan::{Kind, ObjectKey, ServiceKey};
+use serde::ser::SerializeStruct as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::memory::Memory;
@@ -60,28 +61,41 @@ impl From<Service> for ServiceKey {
 }
 
 /// The `VirtualService` that a service comes from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Object {
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(from = "ObjectName")]
+pub(super) struct Object(ObjectKey);
+
+/// How it is written.
+#[derive(Deserialize)]
+struct ObjectName {
     namespace: Text,
     name: Text,
 }
 
+impl From<ObjectName> for Object {
+    fn from(ObjectName { namespace: Text(namespace), name: Text(name) }: ObjectName) -> Self {
+        Self(ObjectKey::of_parts(Kind::VirtualService, namespace, name))
+    }
+}
+
+impl Serialize for Object {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut object = serializer.serialize_struct("Object", 2)?;
+        object.serialize_field("namespace", &*self.0.namespace)?;
+        object.serialize_field("name", &*self.0.name)?;
+        object.end()
+    }
+}
+
 impl Object {
     pub(super) fn origin(&self, file: Option<&Text>) -> Origin {
-        Origin {
-            object: ObjectKey::of_parts(
-                Kind::VirtualService,
-                Arc::clone(&self.namespace.0),
-                Arc::clone(&self.name.0),
-            ),
-            file: file.map(|Text(file)| Arc::clone(file)),
-        }
+        Origin { object: self.0.clone(), file: file.map(|Text(file)| Arc::clone(file)) }
     }
 }
 
 impl From<&ObjectKey> for Object {
     fn from(key: &ObjectKey) -> Self {
-        Self { namespace: Text(Arc::clone(&key.namespace)), name: Text(Arc::clone(&key.name)) }
+        Self(key.clone())
     }
 }
 

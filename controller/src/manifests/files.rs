@@ -7,6 +7,7 @@ use lvs_plan::{Change, Object, ObjectKey};
 use tracing::info;
 
 use super::document::{self, Declared};
+use super::tree::Position;
 use super::typed::Fault;
 use crate::source::{Finding, SourceState, Update};
 
@@ -34,20 +35,50 @@ pub enum Content {
 #[derive(Debug, Default)]
 pub struct Files {
     files: BTreeMap<Arc<str>, File>,
-    /// Which files declare an object; the first one's version is in force.
-    declared_in: BTreeMap<ObjectKey, BTreeSet<Arc<str>>>,
+    /// Which files declare an object, in order; the first one's version is in force. Mostly it is one.
+    declared_in: BTreeMap<ObjectKey, Vec<Arc<str>>>,
     /// Objects that more than one file declares.
     contested: BTreeSet<ObjectKey>,
-    in_force: BTreeMap<ObjectKey, Object>,
+    in_force: BTreeMap<ObjectKey, Arc<Object>>,
     complete: bool,
 }
 
 #[derive(Debug, Default)]
 struct File {
-    /// The last good version; none if there was none yet.
-    good: Option<BTreeMap<ObjectKey, Declared>>,
+    /// The objects of the last good version by their keys; none if there was none yet.
+    good: Option<Box<[Good]>>,
     /// What is wrong with the present version.
     faults: Vec<Fault>,
+}
+
+/// An object of a good file.
+#[derive(Debug)]
+struct Good {
+    /// What is in force is not kept twice: it is this one.
+    object: Arc<Object>,
+    at: Position,
+}
+
+impl Good {
+    fn new(declared: Declared, file: &Arc<str>) -> Self {
+        let Declared { key, labels, spec, at } = declared;
+        let (uid, generation, created) = (String::new(), 1, 0);
+        let object = Object { key, uid, generation, created, labels, file: Some(Arc::clone(file)), spec };
+        Self { object: Arc::new(object), at }
+    }
+}
+
+impl File {
+    fn place(&self, key: &ObjectKey) -> Option<Position> {
+        let good = self.good.as_ref()?;
+        Some(good[good.binary_search_by(|good| good.object.key.cmp(key)).ok()?].at)
+    }
+
+    fn declared(&mut self, key: &ObjectKey) -> Option<&mut Arc<Object>> {
+        let good = self.good.as_mut()?;
+        let index = good.binary_search_by(|good| good.object.key.cmp(key)).ok()?;
+        Some(&mut good[index].object)
+    }
 }
 
 impl Files {
@@ -63,9 +94,9 @@ impl Files {
         }
         for name in gone {
             if let Some(File { good: Some(objects), .. }) = self.files.remove(&name) {
-                for key in objects.into_keys() {
-                    self.undeclare(&key, &name);
-                    touched.insert(key);
+                for Good { object, .. } in objects {
+                    self.undeclare(&object.key, &name);
+                    touched.insert(object.key.clone());
                 }
             }
         }
@@ -85,7 +116,7 @@ impl Files {
             Content::Unchanged => return,
             Content::Bytes(bytes) => document::parse(&bytes),
             Content::Unreadable(message) => {
-                Err(vec![Fault { at: super::tree::Position::default(), field: String::new(), message }])
+                Err(vec![Fault { at: Position::default(), field: String::new(), message }])
             }
         };
         let file = self.files.entry(Arc::clone(name)).or_default();
@@ -100,16 +131,19 @@ impl Files {
             info!(file = &**name, "skipped {skipped}: not an object of lvs-operator");
         }
         file.faults.clear();
-        let objects = parsed.objects.into_iter().map(|object| (object.key.clone(), object)).collect();
-        let old = file.good.replace(objects).unwrap_or_default();
-        let new: Vec<ObjectKey> = file.good.iter().flatten().map(|(key, _)| key.clone()).collect();
-        for key in old.into_keys() {
-            self.undeclare(&key, name);
-            touched.insert(key);
+        let mut objects: Box<[Good]> =
+            parsed.objects.into_iter().map(|declared| Good::new(declared, name)).collect();
+        objects.sort_by(|a, b| a.object.key.cmp(&b.object.key));
+        let new: Vec<ObjectKey> = objects.iter().map(|good| good.object.key.clone()).collect();
+        for Good { object, .. } in file.good.replace(objects).unwrap_or_default() {
+            self.undeclare(&object.key, name);
+            touched.insert(object.key.clone());
         }
         for key in new {
-            let declarers = self.declared_in.entry(key.clone()).or_default();
-            declarers.insert(Arc::clone(name));
+            let declarers = self.declared_in.entry(key.clone()).or_insert_with(|| Vec::with_capacity(1));
+            if let Err(place) = declarers.binary_search(name) {
+                declarers.insert(place, Arc::clone(name));
+            }
             if declarers.len() > 1 {
                 self.contested.insert(key.clone());
             }
@@ -119,7 +153,7 @@ impl Files {
 
     fn undeclare(&mut self, key: &ObjectKey, name: &Arc<str>) {
         let Some(declarers) = self.declared_in.get_mut(key) else { return };
-        declarers.remove(name);
+        declarers.retain(|declarer| declarer != name);
         if declarers.len() < 2 {
             self.contested.remove(key);
         }
@@ -130,30 +164,25 @@ impl Files {
 
     /// Brings into force what the first file says of an object.
     fn settle(&mut self, key: ObjectKey) -> Option<Change> {
-        let declared = self.declared_in.get(&key).and_then(BTreeSet::first).and_then(|name| {
-            let object = self.files.get(name)?.good.as_ref()?.get(&key)?;
-            Some((name, object))
-        });
-        let Some((file, Declared { labels, spec, .. })) = declared else {
+        let first = self.declared_in.get(&key).and_then(|declarers| declarers.first());
+        let declared = first.and_then(|name| self.files.get_mut(name)?.declared(&key));
+        let Some(declared) = declared else {
             return self.in_force.remove(&key).map(|_| Change::Removed(key));
         };
         let generation = match self.in_force.get(&key) {
             None => 1,
-            Some(old) if old.spec != *spec => old.generation + 1,
-            Some(old) if old.labels != *labels || old.file.as_ref() != Some(file) => old.generation,
-            Some(_) => return None,
+            Some(old) if old.spec != declared.spec => old.generation + 1,
+            Some(old) if old.labels != declared.labels || old.file != declared.file => old.generation,
+            Some(old) => {
+                *declared = Arc::clone(old);
+                return None;
+            }
         };
-        let object = Object {
-            key: key.clone(),
-            uid: String::new(),
-            generation,
-            created: 0,
-            labels: labels.clone(),
-            file: Some(Arc::clone(file)),
-            spec: spec.clone(),
-        };
-        self.in_force.insert(key, object.clone());
-        Some(Change::Upsert(object))
+        if declared.generation != generation {
+            Arc::make_mut(declared).generation = generation;
+        }
+        self.in_force.insert(key, Arc::clone(declared));
+        Some(Change::Upsert(Arc::clone(declared)))
     }
 
     fn state(&self, up_to_date: bool, message: String) -> SourceState {
@@ -183,12 +212,7 @@ impl Files {
             let mut declarers = self.declared_in.get(key).into_iter().flatten();
             let Some(winner) = declarers.next() else { continue };
             for loser in declarers {
-                let at = self
-                    .files
-                    .get(loser)
-                    .and_then(|file| file.good.as_ref()?.get(key))
-                    .map(|object| object.at);
-                let at = at.unwrap_or_default();
+                let at = self.files.get(loser).and_then(|file| file.place(key)).unwrap_or_default();
                 findings.push(Finding {
                     file: loser.to_string(),
                     line: at.line,

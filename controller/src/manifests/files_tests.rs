@@ -71,6 +71,20 @@ fn the_generation_grows_with_the_spec_and_not_with_labels_or_looks() {
 }
 
 #[test]
+fn what_is_delivered_is_kept_once() {
+    let mut files = Files::default();
+    let first = look(&mut files, &[("a.yaml", &format!("{}{}", vs("a", 80), vs("b", 80)))]);
+    let second = look(&mut files, &[("a.yaml", &format!("{}{}", vs("a", 80), vs("b", 81)))]);
+    for (update, name) in [(&first, "a"), (&second, "b")] {
+        let Change::Upsert(object) = &update.changes[0] else { panic!("an upsert") };
+        assert_eq!(&*object.key.name, name);
+        assert!(Arc::ptr_eq(object, &files.in_force[&key(name)]));
+        let file = files.files.get_mut("a.yaml").unwrap();
+        assert!(Arc::ptr_eq(object, file.declared(&key(name)).unwrap()));
+    }
+}
+
+#[test]
 fn an_object_made_anew_starts_at_generation_one() {
     let mut files = Files::default();
     look(&mut files, &[("a.yaml", &vs("a", 80))]);

@@ -32,7 +32,7 @@ fn a_good_spec_is_read_whole() {
     assert_eq!((spec.ports[1].protocol, spec.ports[1].port), (Protocol::Udp, 53));
     assert_eq!(spec.scheduler, Scheduler::Wrr);
     let selector = spec.real_server_selector.unwrap();
-    assert_eq!(selector.match_labels.unwrap()["app"], "web");
+    assert_eq!(selector.match_labels.unwrap().get("app"), Some("web"));
     assert_eq!(selector.match_expressions.unwrap()[0].operator, "Exists");
 }
 

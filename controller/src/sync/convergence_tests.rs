@@ -20,6 +20,8 @@ use crate::kernel::{HostAddress, Table};
 use world::World;
 
 const VIPS: [&str; 2] = ["172.16.21.10", "172.16.21.11"];
+/// How real servers are checked.
+const CHECKS: [&str; 3] = ["none", "tcp", "ping"];
 const PORTS: [u16; 3] = [80, 81, 90];
 /// Two of these are wanted by virtual services now and then.
 const FOREIGN_PORTS: [u16; 2] = [90, 91];
@@ -33,6 +35,7 @@ enum Happening {
         port: usize,
         scheduler: usize,
         app: usize,
+        check: usize,
     },
     Serve {
         name: usize,
@@ -55,6 +58,11 @@ enum Happening {
     Pass,
     /// The agent dies in a pass after so many steps and is started again.
     Die(usize),
+    /// Every check of a host has come to this verdict.
+    Checked {
+        host: u8,
+        works: bool,
+    },
     /// Somebody else's doing in the kernel.
     RemoveService(usize),
     /// And makes another in its place, just before we do.
@@ -87,8 +95,10 @@ fn happening() -> impl Strategy<Value = Happening> {
     use Happening as H;
     let kind = || prop_oneof![Just(Kind::VirtualService), Just(Kind::RealServer)];
     prop_oneof![
-        4 => (0..4usize, 0..2usize, 0..3usize, 0..3usize, 0..2usize)
-            .prop_map(|(name, vip, port, scheduler, app)| H::Declare { name, vip, port, scheduler, app }),
+        4 => (0..4usize, 0..2usize, 0..3usize, 0..3usize, 0..2usize, 0..CHECKS.len()).prop_map(
+            |(name, vip, port, scheduler, app, check)| H::Declare { name, vip, port, scheduler, app, check }
+        ),
+        4 => (1..6u8, any::<bool>()).prop_map(|(host, works)| H::Checked { host, works }),
         4 => (0..5usize, 1..6u8, 0..4i32, 0..2usize, any::<bool>())
             .prop_map(|(name, host, weight, app, drain)| H::Serve { name, host, weight, app, drain }),
         1 => (kind(), 0..4usize).prop_map(|(kind, name)| H::Spoil { kind, name }),

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
+use lvs_plan::desired::{Destinations, Wanted};
 use lvs_plan::diff::{self, ServiceView};
 use lvs_plan::object::Kind;
 use lvs_plan::outcome::ServiceOutcome;
@@ -60,12 +61,24 @@ impl<K: Kernel> Driver<K> {
         let ledger_usable = self.ledger.usable();
         for key in keys {
             let desired = self.inventory.desired(key);
-            let off_segment = match desired {
-                Some(desired) => off_segment(&mut self.kernel, desired)?,
+            let judged = if let Some(desired) = desired {
+                self.health.judge(key, desired, observed.get(key), now)
+            } else {
+                self.health.forget(key);
+                None
+            };
+            let wanted = desired.map(|desired| match &judged {
+                Some(in_force) => {
+                    Wanted { settings: desired.settings(), destinations: Destinations::InForce(in_force) }
+                }
+                None => desired.as_declared(),
+            });
+            let off_segment = match wanted {
+                Some(wanted) => off_segment(&mut self.kernel, wanted.destinations)?,
                 None => BTreeMap::new(),
             };
             let view = ServiceView {
-                desired,
+                desired: wanted,
                 observed: observed.get(key),
                 claim: self.ledger.claim(key, observed.get(key)),
                 held: self.is_held(key),
@@ -97,7 +110,8 @@ impl<K: Kernel> Driver<K> {
                 }
                 let programming = decision.refused.unwrap_or_else(|| match self.outcomes.get(key) {
                     Some(outcome) if !is_refusal(&outcome.programming) => outcome.programming.clone(),
-                    _ => Programming::Pending(format!("{key} is about to be programmed")),
+                    // Nobody reads it: what came of it follows in the same pass.
+                    _ => Programming::Pending("about to be programmed".to_owned()),
                 });
                 let missing = BTreeSet::new();
                 self.outcomes.insert(*key, ServiceOutcome { programming, missing });
@@ -166,12 +180,12 @@ impl<K: Kernel> Driver<K> {
 /// The destinations of a service that are on no link of this Director, and why.
 fn off_segment<K: Kernel>(
     kernel: &mut K,
-    desired: &DesiredService,
+    destinations: Destinations<'_>,
 ) -> Result<BTreeMap<DestinationKey, String>, KernelError> {
     let mut off_segment = BTreeMap::new();
-    for destination in desired.destinations.keys() {
+    for (destination, _) in destinations.iter() {
         if let Some(words) = kernel.off_segment(destination.address)? {
-            off_segment.insert(*destination, words);
+            off_segment.insert(destination, words);
         }
     }
     Ok(off_segment)

@@ -61,7 +61,7 @@ impl Node {
 
     /// The same at another VIP.
     pub(super) fn declare_at(&mut self, name: &str, vip: IpAddr, port: u16) {
-        let spec = json!({"vip": vip, "ports": [{"port": port}], "scheduler": "wrr",
+        let spec = json!({"vip": vip, "ports": [{"port": port}], "scheduler": "wrr", "healthCheck": {"none": {}},
                           "realServerSelector": {"matchLabels": {"app": "web"}}});
         let spec = Spec::VirtualService(Arc::new(serde_json::from_value(spec).expect("a spec")));
         let real = Spec::RealServer(Arc::new(
@@ -71,14 +71,14 @@ impl Node {
             object(Kind::VirtualService, name, spec, Some(format!("{name}.yaml"))),
             object(Kind::RealServer, "rs1", real, None),
         ];
-        self.deliver(changes.map(Change::Upsert).to_vec());
+        self.deliver(changes.map(Change::upsert).to_vec());
     }
 
     /// What it asks for breaks a rule from now on.
     pub(super) fn spoil(&mut self, name: &str) {
         let spec = serde_json::from_value(json!({"vip": "127.0.0.1", "ports": [{"port": 80}]}));
         let spec = Spec::VirtualService(Arc::new(spec.expect("a spec")));
-        self.deliver(vec![Change::Upsert(object(Kind::VirtualService, name, spec, None))]);
+        self.deliver(vec![Change::upsert(object(Kind::VirtualService, name, spec, None))]);
     }
 
     pub(super) fn withdraw(&mut self, name: &str) {

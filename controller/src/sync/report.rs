@@ -31,10 +31,15 @@ impl<K: Kernel> Driver<K> {
         let news: Vec<IpAddr> = vips.looked_at.iter().copied().filter(|vip| self.is_news(vip)).collect();
         let users = news.iter().flat_map(|vip| self.vips.users(vip));
         for key in keys.iter().chain(users) {
-            if let Some(desired) = self.inventory.desired(key) {
+            if let Some(desired) = self.inventory.desired(key)
+                && !objects.contains(&desired.owner)
+            {
                 objects.insert(desired.owner.clone());
             }
         }
+        // Sorted once, and not at each of its insertions.
+        let mut objects: Vec<ObjectKey> = objects.into_iter().collect();
+        objects.sort_unstable();
         for key in objects {
             self.publish(&key);
         }
@@ -119,6 +124,7 @@ impl<K: Kernel> Driver<K> {
                     services: &self.outcomes,
                     vips: &self.vips.announcing,
                     unreadable: self.unreadable_words(record),
+                    checks: &self.health,
                 };
                 let report = conditions::virtual_service(record, findings);
                 let own = report.conditions.iter().filter(|condition| {
@@ -143,12 +149,15 @@ impl<K: Kernel> Driver<K> {
                         matches!(pairs.get(key), Some(lvs_plan::desired::Pair::Accepted { .. }))
                     })
                 });
+                let mut virtual_services: Vec<ObjectKey> = accepted.cloned().collect();
+                virtual_services.sort_unstable();
+                virtual_services.shrink_to_fit();
                 let verdict = Verdict {
-                    conditions: conditions::real_server(key, record, &self.inventory),
+                    conditions: conditions::real_server(key, record, &self.inventory, &self.health),
                     observed_generation: record.object.generation,
                     director: None,
                     real_servers: None,
-                    virtual_services: accepted.map(ToString::to_string).collect(),
+                    virtual_services,
                 };
                 Some(Entry { object: record.object.clone(), verdict })
             }
@@ -171,7 +180,7 @@ impl<K: Kernel> Driver<K> {
         drifted_vips: &BTreeSet<IpAddr>,
     ) {
         let mut repaired: BTreeMap<ObjectKey, Vec<&Step>> = BTreeMap::new();
-        let mut written: BTreeSet<ObjectKey> = BTreeSet::new();
+        let mut written: Vec<ServiceKey> = Vec::new();
         let mut moved: Vec<Transition> = Vec::new();
         for (step, result) in applied.results() {
             if result.is_err() {
@@ -202,14 +211,14 @@ impl<K: Kernel> Driver<K> {
                 }
                 _ => {
                     let Some(key) = step.service() else { continue };
-                    let Some(owner) = self.inventory.desired(key).map(|desired| desired.owner.clone()) else {
-                        continue;
-                    };
-                    if drifted.contains(key) {
+                    if !drifted.contains(key) {
+                        // The steps of a service follow each other.
+                        if written.last() != Some(key) {
+                            written.push(*key);
+                        }
+                    } else if let Some(desired) = self.inventory.desired(key) {
                         self.metrics.drift_repaired(step.drift_kind());
-                        repaired.entry(owner).or_default().push(step);
-                    } else {
-                        written.insert(owner);
+                        repaired.entry(desired.owner.clone()).or_default().push(step);
                     }
                 }
             }
@@ -220,18 +229,32 @@ impl<K: Kernel> Driver<K> {
             let repaired = self.transition(&owner, Reason::DriftRepaired, true, "Repair", note);
             self.board.lock().happened(repaired);
         }
-        let mut good = Vec::new();
-        for owner in written {
-            let programmed = self.entry(&owner).is_some_and(|entry| {
-                entry.verdict.director.as_ref().is_some_and(|director| director.programmed)
-            });
-            if programmed {
-                let note = "the kernel's rules are as declared".to_owned();
-                good.push(self.transition(&owner, Reason::Programmed, false, "Program", note));
-            }
-        }
+        let good = self.programmed(written);
         self.tell_good_news(good);
         self.tell_good_news(moved);
+    }
+
+    /// That the objects of these services are as declared now, for those that are.
+    fn programmed(&self, mut written: Vec<ServiceKey>) -> Vec<Transition> {
+        written.sort_unstable();
+        written.dedup();
+        let owners = written.iter().filter_map(|key| Some(&self.inventory.desired(key)?.owner));
+        let owners: BTreeSet<&ObjectKey> = owners.collect();
+        let content = self.board.lock();
+        let entries = owners.into_iter().filter_map(|owner| content.entries.get(owner));
+        let programmed = entries
+            .filter(|entry| entry.verdict.director.as_ref().is_some_and(|director| director.programmed));
+        programmed
+            .map(|entry| Transition {
+                object: entry.object.key.clone(),
+                uid: entry.object.uid.clone(),
+                reason: Reason::Programmed,
+                warning: false,
+                action: "Program",
+                note: "the kernel's rules are as declared".to_owned(),
+                condition: None,
+            })
+            .collect()
     }
 
     /// All of it on the board; in the log, where ten thousand lines alike are no news, the first few.

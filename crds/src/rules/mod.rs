@@ -8,14 +8,21 @@
 
 #[cfg(any(test, feature = "test-cases"))]
 pub mod cases;
+mod health_check;
 mod real_server;
 mod schema;
 #[cfg(test)]
 mod tests;
 mod virtual_service;
 
+pub use health_check::{
+    HealthCheckRule, HttpRule, MAX_CA, MAX_DATAGRAM, MAX_ENTRIES, MAX_REGEX, Scheme, TlsPlace, TlsRule,
+    of_health_check,
+};
 pub use real_server::{MAX_THRESHOLD, MAX_WEIGHT, RealServerRule};
-pub use virtual_service::{MAX_EXPRESSIONS, MAX_PERSISTENCE_SECONDS, MAX_PORTS, VirtualServiceRule};
+pub use virtual_service::{
+    MAX_DRAIN_SECONDS, MAX_EXPRESSIONS, MAX_PERSISTENCE_SECONDS, MAX_PORTS, VirtualServiceRule,
+};
 
 use schemars::Schema;
 
@@ -50,22 +57,31 @@ pub enum Check {
     UniqueBy(&'static [&'static str]),
     /// A list of at most so many items without a repetition (`x-kubernetes-list-type: set`).
     UniqueOf(u64),
+    /// Text of at most so many characters.
+    MaxLength(u64),
+    /// Text of at most so many characters for which a CEL expression holds: the length bounds what it may
+    /// cost.
+    Text(u64, &'static str),
+    /// Not at all: CEL cannot say it. The object is stored, and its condition `Accepted` is False.
+    Ours,
 }
 
 impl Check {
-    /// Words of which the API server's message has at least one, if the message is not ours.
+    /// Words of which the API server's message has at least one where the message is not ours.
     pub fn words_of_the_api_server(self) -> &'static [&'static str] {
         match self {
-            Self::Cel(_) => &[],
+            Self::Cel(_) | Self::Ours => &[],
             Self::Range(..) => &["should be greater than or equal to", "should be less than or equal to"],
             Self::MaxItems(_) => &["must have at most"],
             Self::UniqueBy(_) => &["Duplicate value"],
             Self::UniqueOf(_) => &["Duplicate value", "must have at most"],
+            Self::MaxLength(_) | Self::Text(..) => &["Too long"],
         }
     }
 }
 
-/// Makes an enum of rules with one variant for each, so that code which handles them has to handle all.
+/// Makes an enum of rules with one variant for each, so that code which handles them has to handle all. Rules
+/// that hold at two places of an object alike are written once, with paths below the place.
 macro_rules! rules {
     (
         $(#[$about:meta])*
@@ -92,21 +108,72 @@ macro_rules! rules {
             }
         }
     };
+    (
+        $(#[$about:meta])*
+        $name:ident of $place:ident { $one:ident = $one_path:literal, $other:ident = $other_path:literal }
+        $($(#[$why:meta])* $rule:ident { at: $at:literal, field: $field:literal, $check:expr, $message:literal })+
+    ) => {
+        /// Where the rules hold.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $place {
+            #[doc = concat!("At `", $one_path, "`.")]
+            $one,
+            #[doc = concat!("At `", $other_path, "`.")]
+            $other,
+        }
+
+        impl $place {
+            /// Both places.
+            pub const ALL: &'static [Self] = &[Self::$one, Self::$other];
+        }
+
+        $(#[$about])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $name {
+            $($(#[$why])* $rule,)+
+        }
+
+        impl $name {
+            /// All rules of this kind, in the order in which they are reported.
+            pub const ALL: &'static [Self] = &[$(Self::$rule),+];
+
+            /// The rule itself, at one of its places.
+            pub fn rule(self, place: $place) -> $crate::rules::Rule {
+                let (at, field, check, message) = match (self, place) {
+                    $(
+                        (Self::$rule, $place::$one) => {
+                            (concat!($one_path, $at), concat!($one_path, $field), $check, $message)
+                        }
+                        (Self::$rule, $place::$other) => {
+                            (concat!($other_path, $at), concat!($other_path, $field), $check, $message)
+                        }
+                    )+
+                };
+                $crate::rules::Rule { at, field, check, message }
+            }
+        }
+    };
 }
 use rules;
+
+/// All rules of a virtual service, those of its health check too.
+pub fn of_virtual_service() -> impl Iterator<Item = Rule> {
+    VirtualServiceRule::ALL.iter().map(|rule| rule.rule()).chain(of_health_check())
+}
+
+/// All rules of a real server, those of its health check too.
+pub fn of_real_server() -> impl Iterator<Item = Rule> {
+    RealServerRule::ALL.iter().map(|rule| rule.rule()).chain(of_health_check())
+}
 
 /// Writes the rules of a virtual service into the schema of its spec.
 pub(crate) fn virtual_service_schema(schema: &mut Schema) {
     tidy(schema);
-    for rule in VirtualServiceRule::ALL {
-        schema::add(schema, rule.rule());
-    }
+    of_virtual_service().for_each(|rule| schema::add(schema, rule));
 }
 
 /// Writes the rules of a real server into the schema of its spec.
 pub(crate) fn real_server_schema(schema: &mut Schema) {
     tidy(schema);
-    for rule in RealServerRule::ALL {
-        schema::add(schema, rule.rule());
-    }
+    of_real_server().for_each(|rule| schema::add(schema, rule));
 }

@@ -71,4 +71,13 @@ rules! {
         Check::Range(1, 65_535),
         "port must be 1..65535 and one of the virtual service's ports: leave it out to serve all of them"
     }
+
+    /// A socket of one family cannot ask an address of the other.
+    SourceAddressFitsAddress {
+        at: "spec", field: "spec.healthCheck.sourceAddress",
+        Check::Cel(
+            "!has(self.healthCheck) || !has(self.healthCheck.sourceAddress) || !isIP(self.healthCheck.sourceAddress) || !ip.isCanonical(self.healthCheck.sourceAddress) || !isIP(self.address) || ip(self.healthCheck.sourceAddress).family() == ip(self.address).family()"
+        ),
+        "sourceAddress must be of the family of the real server's address: checks go from the one to the other"
+    }
 }

@@ -13,15 +13,7 @@ pub(super) fn add(spec: &mut Schema, rule: Rule) {
     let spec = spec.as_object_mut().expect("a struct's schema is an object");
     let node = descend(spec, rule.at);
     match rule.check {
-        Check::Cel(expression) => {
-            let mut validation = json!({"rule": expression, "message": rule.message});
-            let below = rule.field.strip_prefix(rule.at).expect("the field is the node or below it");
-            if !below.is_empty() {
-                validation["fieldPath"] = below.into();
-            }
-            let list = node.entry("x-kubernetes-validations").or_insert_with(|| json!([]));
-            list.as_array_mut().expect("it is made as a list").push(validation);
-        }
+        Check::Cel(expression) => add_cel(node, rule, expression),
         Check::Range(min, max) => {
             node.insert("minimum".to_owned(), min.into());
             node.insert("maximum".to_owned(), max.into());
@@ -37,7 +29,25 @@ pub(super) fn add(spec: &mut Schema, rule: Rule) {
             node.insert("x-kubernetes-list-type".to_owned(), "set".into());
             node.insert("maxItems".to_owned(), most.into());
         }
+        Check::MaxLength(most) => {
+            node.insert("maxLength".to_owned(), most.into());
+        }
+        Check::Text(most, expression) => {
+            node.insert("maxLength".to_owned(), most.into());
+            add_cel(node, rule, expression);
+        }
+        Check::Ours => {}
     }
+}
+
+fn add_cel(node: &mut Map<String, Value>, rule: Rule, expression: &str) {
+    let mut validation = json!({"rule": expression, "message": rule.message});
+    let below = rule.field.strip_prefix(rule.at).expect("the field is the node or below it");
+    if !below.is_empty() {
+        validation["fieldPath"] = below.into();
+    }
+    let list = node.entry("x-kubernetes-validations").or_insert_with(|| json!([]));
+    list.as_array_mut().expect("it is made as a list").push(validation);
 }
 
 /// The node at a path like `spec.ports[].port`, seen from the spec.

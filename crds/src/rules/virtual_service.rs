@@ -13,6 +13,9 @@ pub const MAX_EXPRESSIONS: u64 = 64;
 /// HZ in 32 bits (`ip_vs_ctl.c`, `ip_vs_add_service`), so with HZ=1000 the value wraps from 49.7 days on.
 pub const MAX_PERSISTENCE_SECONDS: i64 = 31 * 86_400;
 
+/// Longest `spec.drainTimeoutSeconds`: a day.
+pub const MAX_DRAIN_SECONDS: i64 = 86_400;
+
 rules! {
     /// The rules of a `VirtualService`.
     VirtualServiceRule
@@ -189,5 +192,83 @@ rules! {
         field: "spec.realServerSelector.matchExpressions[].values",
         Check::Cel("!(self.operator in ['Exists', 'DoesNotExist']) || !has(self.values) || size(self.values) == 0"),
         "values must be left out with operator Exists or DoesNotExist"
+    }
+
+    /// A mark's service has no port of its own to check.
+    CheckNeedsPort {
+        at: "spec", field: "spec.healthCheck.port",
+        Check::Cel(
+            "!has(self.firewallMark) || has(self.vip) || !has(self.healthCheck) || has(self.healthCheck.port) || !(has(self.healthCheck.tcp) || has(self.healthCheck.http) || has(self.healthCheck.https) || has(self.healthCheck.grpc) || has(self.healthCheck.dns) || has(self.healthCheck.udp))"
+        ),
+        "port must be given beside firewallMark, whose service has none to check: or use ping or none"
+    }
+
+    /// See `SourceAddressFitsAddress`.
+    SourceAddressFitsFamily {
+        at: "spec", field: "spec.healthCheck.sourceAddress",
+        Check::Cel(
+            "!has(self.healthCheck) || !has(self.healthCheck.sourceAddress) || !isIP(self.healthCheck.sourceAddress) || !ip.isCanonical(self.healthCheck.sourceAddress) || (has(self.vip) ? !isIP(self.vip) || ip(self.vip).family() == ip(self.healthCheck.sourceAddress).family() : !has(self.family) || (self.family == 'IPv4') == (ip(self.healthCheck.sourceAddress).family() == 4))"
+        ),
+        "sourceAddress must be of the family of the virtual service: its real servers are, and checks go to them"
+    }
+
+    /// See [`MAX_DRAIN_SECONDS`].
+    DrainTimeoutInRange {
+        at: "spec.drainTimeoutSeconds", field: "spec.drainTimeoutSeconds",
+        Check::Range(0, MAX_DRAIN_SECONDS),
+        "drainTimeoutSeconds must be 0..86400 (a day): 0 removes a failed real server at once"
+    }
+
+    /// See `AddressIsAddress`.
+    SorryIsAddress {
+        at: "spec.sorryServer.address", field: "spec.sorryServer.address",
+        Check::Cel("isIP(self)"),
+        "address must be one IPv4 or IPv6 address of the sorry server: no prefix length, no port, no zone, no IPv4-mapped IPv6"
+    }
+
+    /// See `AddressIsCanonical`.
+    SorryIsCanonical {
+        at: "spec.sorryServer.address", field: "spec.sorryServer.address",
+        Check::Cel("!isIP(self) || ip.isCanonical(self)"),
+        "address must be in canonical form (RFC 5952), the sorry server's too: lower case, no leading zeros, the longest run of zeros as `::`"
+    }
+
+    /// See `AddressIsGlobalUnicast`.
+    SorryIsGlobalUnicast {
+        at: "spec.sorryServer.address", field: "spec.sorryServer.address",
+        Check::Cel("!isIP(self) || !ip.isCanonical(self) || ip(self).isGlobalUnicast()"),
+        "address must be a unicast address of the sorry server that the Director can reach (private ranges are fine): not loopback, link-local, multicast, unspecified or 255.255.255.255"
+    }
+
+    /// Direct routing rewrites only the MAC address.
+    SorryFitsFamily {
+        at: "spec", field: "spec.sorryServer.address",
+        Check::Cel(
+            "!has(self.sorryServer) || !isIP(self.sorryServer.address) || (has(self.vip) ? !isIP(self.vip) || ip(self.vip).family() == ip(self.sorryServer.address).family() : !has(self.family) || (self.family == 'IPv4') == (ip(self.sorryServer.address).family() == 4))"
+        ),
+        "address must be of the family of the virtual service, the sorry server's too: direct routing rewrites only the MAC address"
+    }
+
+    /// A percentage.
+    PanicThresholdInRange {
+        at: "spec.panicThresholdPercent", field: "spec.panicThresholdPercent",
+        Check::Range(0, 100),
+        "panicThresholdPercent must be 0..100: 0 believes the checks always"
+    }
+
+    /// Twenty steps of a second each are the shortest ramp.
+    SlowStartInRange {
+        at: "spec.slowStartSeconds", field: "spec.slowStartSeconds",
+        Check::Cel("self == 0 || (self >= 20 && self <= 3600)"),
+        "slowStartSeconds must be 0 (off) or 20..3600: it is 20 steps of at least one second"
+    }
+
+    /// See `ignores_weights` in `lvs-plan`.
+    SlowStartNeedsWeights {
+        at: "spec", field: "spec.slowStartSeconds",
+        Check::Cel(
+            "!has(self.slowStartSeconds) || self.slowStartSeconds == 0 || !(self.scheduler in ['rr', 'lc', 'dh'])"
+        ),
+        "slowStartSeconds must be left out with the schedulers rr, lc and dh, which ignore weights: use wrr or wlc"
     }
 }

@@ -11,6 +11,7 @@ mod drift;
 mod edits;
 mod failures;
 mod foreign;
+mod health;
 mod restart;
 mod serving;
 mod truth;

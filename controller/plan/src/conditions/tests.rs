@@ -8,13 +8,30 @@ use crate::object::{Kind, Object};
 
 const VIP: &str = "172.16.21.10";
 
+/// Nothing is checked.
+struct AsDeclared;
+
+impl Checks for AsDeclared {
+    fn in_force(&self, _: &ServiceKey) -> Option<&InForce> {
+        None
+    }
+
+    fn verdict(&self, probe: &Probe) -> (Verdict, Option<&str>) {
+        unreachable!("{probe:?} is not checked")
+    }
+
+    fn drain(&self, _: &ObjectKey) -> Option<&Drain> {
+        None
+    }
+}
+
 fn inventory(scheduler: &str, weights: &[i32]) -> Inventory {
-    let spec = json!({"vip": VIP, "ports": [{"port": 80}], "scheduler": scheduler,
+    let spec = json!({"vip": VIP, "ports": [{"port": 80}], "scheduler": scheduler, "healthCheck": {"none": {}},
                       "realServerSelector": {"matchLabels": {"app": "web"}}});
     let mut inventory = Inventory::default();
-    inventory.change(Change::Upsert(virtual_service("web", 0, &spec)));
+    inventory.change(Change::upsert(virtual_service("web", 0, &spec)));
     for (index, weight) in weights.iter().enumerate() {
-        inventory.change(Change::Upsert(rs(index, *weight)));
+        inventory.change(Change::upsert(rs(index, *weight)));
     }
     inventory
 }
@@ -41,7 +58,7 @@ fn virtual_service_report(
     services: &BTreeMap<ServiceKey, ServiceOutcome>,
     vips: &BTreeMap<IpAddr, Announcing>,
 ) -> VirtualServiceReport {
-    super::virtual_service(record, Findings { services, vips, unreadable: None })
+    super::virtual_service(record, Findings { services, vips, unreadable: None, checks: &AsDeclared })
 }
 
 fn reason(report: &VirtualServiceReport, type_: &str) -> (bool, &'static str) {
@@ -152,14 +169,15 @@ fn rules_that_are_not_in_the_kernel_serve_nobody() {
 fn a_refused_pair_is_told_on_both_sides() {
     let mut inventory = inventory("wrr", &[1]);
     let mapped = json!({"address": "192.168.40.30", "port": 8080});
-    inventory.change(Change::Upsert(real_server("mapped", 0, "web", &mapped)));
+    inventory.change(Change::upsert(real_server("mapped", 0, "web", &mapped)));
     let report = report(&inventory, Some(Programming::Programmed), None);
     let ready =
         report.conditions.iter().find(|condition| condition.type_ == "RealServersReady").expect("there");
     assert!(ready.holds() && ready.message.contains("default/mapped (PortMapping)"), "{}", ready.message);
 
     let key = object_key(Kind::RealServer, "mapped");
-    let conditions = super::real_server(&key, inventory.real_server(&key).expect("there"), &inventory);
+    let conditions =
+        super::real_server(&key, inventory.real_server(&key).expect("there"), &inventory, &AsDeclared);
     assert_eq!((conditions[0].holds(), conditions[0].reason), (false, Reason::PortMapping));
     assert!(conditions[0].message.contains("default/web"), "{}", conditions[0].message);
 }
@@ -168,7 +186,7 @@ fn a_refused_pair_is_told_on_both_sides() {
 fn a_firewall_mark_has_no_vip_to_announce() {
     let mut inventory = Inventory::default();
     let spec = json!({"firewallMark": 7, "family": "IPv4"});
-    inventory.change(Change::Upsert(virtual_service("web", 0, &spec)));
+    inventory.change(Change::upsert(virtual_service("web", 0, &spec)));
     let report = report(&inventory, None, None);
     assert_eq!(reason(&report, "Announced"), (true, "NotApplicable"));
 }
@@ -177,7 +195,7 @@ fn a_firewall_mark_has_no_vip_to_announce() {
 fn an_invalid_object_says_which_rule_it_breaks_and_what_stays_in_force() {
     let mut inventory = inventory("wrr", &[1]);
     let broken = json!({"vip": "127.0.0.1", "ports": [{"port": 80}]});
-    inventory.change(Change::Upsert(virtual_service("web", 0, &broken)));
+    inventory.change(Change::upsert(virtual_service("web", 0, &broken)));
     let report =
         report(&inventory, Some(Programming::Programmed), Some(Announcing::Announced(String::new())));
     assert_eq!(reason(&report, "Accepted"), (false, "Invalid"));
@@ -195,9 +213,10 @@ fn ignored_weights_are_those_of_the_version_in_force() {
     let mut inventory = inventory("rr", &[2, 1]);
     let broken = json!({"vip": VIP, "ports": [{"port": 0}], "scheduler": "wrr",
                         "realServerSelector": {"matchLabels": {"app": "web"}}});
-    inventory.change(Change::Upsert(virtual_service("web", 0, &broken)));
+    inventory.change(Change::upsert(virtual_service("web", 0, &broken)));
     let key = object_key(Kind::RealServer, "rs1");
-    let conditions = super::real_server(&key, inventory.real_server(&key).expect("there"), &inventory);
+    let conditions =
+        super::real_server(&key, inventory.real_server(&key).expect("there"), &inventory, &AsDeclared);
     assert!(
         message(&conditions, "Accepted").starts_with("WeightsIgnored:"),
         "rr is in the kernel: {conditions:?}"
@@ -216,9 +235,9 @@ fn the_advice_on_ignored_weights_names_schedulers_that_there_are() {
 fn a_service_without_real_servers_says_what_is_missing() {
     let words = |spec: &serde_json::Value, members: Vec<Object>| {
         let mut inventory = Inventory::default();
-        inventory.change(Change::Upsert(virtual_service("web", 0, spec)));
+        inventory.change(Change::upsert(virtual_service("web", 0, spec)));
         for member in members {
-            inventory.change(Change::Upsert(member));
+            inventory.change(Change::upsert(member));
         }
         let report = report(&inventory, Some(Programming::Programmed), None);
         assert_eq!(reason(&report, "RealServersReady"), (false, "NoneInService"));
@@ -249,7 +268,10 @@ fn while_the_kernel_cannot_be_read_nobody_says_that_rules_are_as_declared() {
             programming.map(|programming| (tcp(VIP, 80), outcome(programming))).into_iter().collect();
         let vips = [(address(VIP), Announcing::Announced(String::new()))].into();
         let unreadable = Some("the kernel cannot be read since noon");
-        super::virtual_service(record, Findings { services: &services, vips: &vips, unreadable })
+        super::virtual_service(
+            record,
+            Findings { services: &services, vips: &vips, unreadable, checks: &AsDeclared },
+        )
     };
     let lapsed = told(Some(Programming::Programmed));
     for type_ in ["Programmed", "Ready"] {

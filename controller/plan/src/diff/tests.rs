@@ -2,7 +2,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::*;
-use crate::desired::DesiredDestination;
+use crate::desired::{DesiredDestination, DesiredService};
 use crate::fixtures::{direct, object_key, settings, valid_virtual_service};
 use crate::object::Kind;
 use crate::service::Forwarding;
@@ -21,7 +21,7 @@ fn desired(scheduler: &'static str, destinations: &[(u8, u32)]) -> DesiredServic
     let owner = object_key(Kind::VirtualService, "web");
     let destinations = destinations.iter().map(|(last, weight)| {
         let owner = object_key(Kind::RealServer, &format!("rs{last}"));
-        (rip(*last), DesiredDestination { owner, settings: direct(*weight) })
+        (rip(*last), DesiredDestination::simple(owner, direct(*weight)))
     });
     let virtual_service = Arc::new(valid_virtual_service(vec![web()], scheduler));
     DesiredService { owner, virtual_service, destinations: destinations.collect() }
@@ -40,7 +40,7 @@ fn view<'a>(
 ) -> ServiceView<'a> {
     static ALL_NEAR: BTreeMap<DestinationKey, String> = BTreeMap::new();
     ServiceView {
-        desired,
+        desired: desired.map(DesiredService::as_declared),
         observed,
         claim,
         held: false,

@@ -11,12 +11,12 @@ fn change() -> impl Strategy<Value = Change> {
         3 => (0..3u8, 0..2u16, app()).prop_map(|(name, port, app)| {
             let spec = json!({"vip": "172.16.21.10", "ports": [{"port": 80 + port}],
                               "realServerSelector": {"matchLabels": {"app": app}}});
-            Change::Upsert(virtual_service(&format!("vs{name}"), i64::from(name), &spec))
+            Change::upsert(virtual_service(&format!("vs{name}"), i64::from(name), &spec))
         }),
         5 => (0..4u8, 11..14u8, app()).prop_map(|(name, last, app)| {
             // Now and then one that is not valid.
             let address = if last == 13 { "0.0.0.0".to_owned() } else { format!("192.168.40.{last}") };
-            Change::Upsert(real_server(&format!("rs{name}"), 0, app, &json!({"address": address})))
+            Change::upsert(real_server(&format!("rs{name}"), 0, app, &json!({"address": address})))
         }),
         1 => (0..3u8).prop_map(|name| {
             Change::Removed(object_key(Kind::VirtualService, &format!("vs{name}")))

@@ -9,23 +9,37 @@ use crate::service::ServiceKey;
 /// Claims on services. Who has a service also asks for it.
 #[derive(Debug, Default)]
 pub(super) struct Claims {
-    asked_by: HashMap<ServiceKey, Vec<Age>>,
-    asks: HashMap<Age, Vec<ServiceKey>>,
-    holder: HashMap<ServiceKey, ObjectKey>,
+    services: HashMap<ServiceKey, Claim>,
+    asks: HashMap<Age, Box<[ServiceKey]>>,
+}
+
+/// A service that somebody asks for.
+#[derive(Debug)]
+struct Claim {
+    /// Hardly ever more than one.
+    asked_by: Vec<Age>,
+    holder: Option<ObjectKey>,
 }
 
 impl Claims {
     /// Who has the service.
     pub(super) fn holder(&self, key: &ServiceKey) -> Option<&ObjectKey> {
-        self.holder.get(key)
+        self.services.get(key)?.holder.as_ref()
     }
 
-    /// Replaces what one virtual service asks for; each service stands once.
-    pub(super) fn ask(&mut self, age: &Age, keys: Vec<ServiceKey>) {
-        self.withdraw(age);
-        for key in &keys {
-            // Hardly ever is a service asked for by two.
-            self.asked_by.entry(*key).or_insert_with(|| Vec::with_capacity(1)).push(age.clone());
+    /// Replaces what one virtual service asks for; each service stands once, in order.
+    pub(super) fn ask(&mut self, age: &Age, keys: Box<[ServiceKey]>) {
+        let old = self.asks.get_mut(age).map(std::mem::take).unwrap_or_default();
+        let only_in = |one: &[ServiceKey], other: &[ServiceKey]| -> Vec<ServiceKey> {
+            one.iter().filter(|key| other.binary_search(key).is_err()).copied().collect()
+        };
+        for key in only_in(&old, &keys) {
+            self.withdraw(age, &key);
+        }
+        for key in only_in(&keys, &old) {
+            let claim = self.services.entry(key);
+            let claim = claim.or_insert_with(|| Claim { asked_by: Vec::with_capacity(1), holder: None });
+            claim.asked_by.push(age.clone());
         }
         self.asks.insert(age.clone(), keys);
     }
@@ -33,19 +47,17 @@ impl Claims {
     /// Withdraws everything that one virtual service asks for and has; says who else asked for some of it.
     pub(super) fn remove(&mut self, age: &Age) -> BTreeSet<Age> {
         let others = self.neighbours(age);
-        self.release(&BTreeSet::from([age.clone()]));
-        self.withdraw(age);
+        for key in self.asks.remove(age).into_iter().flatten() {
+            self.withdraw(age, &key);
+        }
         others
     }
 
     /// Who else asks for a service that this one asks for.
     pub(super) fn neighbours(&self, age: &Age) -> BTreeSet<Age> {
         let keys = self.asks.get(age).into_iter().flatten();
-        keys.filter_map(|key| self.asked_by.get(key))
-            .flatten()
-            .filter(|other| *other != age)
-            .cloned()
-            .collect()
+        let askers = keys.filter_map(|key| self.services.get(key)).flat_map(|claim| &claim.asked_by);
+        askers.filter(|other| *other != age).cloned().collect()
     }
 
     /// All that depend on each other with the touched ones, by services that they share.
@@ -63,8 +75,8 @@ impl Claims {
     pub(super) fn release(&mut self, group: &BTreeSet<Age>) {
         for age in group {
             for key in self.asks.get(age).into_iter().flatten() {
-                if self.holder.get(key) == Some(&age.key) {
-                    self.holder.remove(key);
+                if let Some(claim) = self.services.get_mut(key) {
+                    claim.holder.take_if(|holder| *holder == age.key);
                 }
             }
         }
@@ -72,24 +84,25 @@ impl Claims {
 
     /// The first of these services that somebody has.
     pub(super) fn first_taken(&self, keys: &[ServiceKey]) -> Option<(ServiceKey, ObjectKey)> {
-        keys.iter().find_map(|key| Some((*key, self.holder.get(key)?.clone())))
+        keys.iter().find_map(|key| Some((*key, self.holder(key)?.clone())))
     }
 
-    /// Gives these services to a virtual service.
+    /// Gives these services, for which it asks, to a virtual service.
     pub(super) fn take(&mut self, owner: &ObjectKey, keys: &[ServiceKey]) {
         for key in keys {
-            self.holder.insert(*key, owner.clone());
+            if let Some(claim) = self.services.get_mut(key) {
+                claim.holder = Some(owner.clone());
+            }
         }
     }
 
-    fn withdraw(&mut self, age: &Age) {
-        for key in self.asks.remove(age).into_iter().flatten() {
-            if let Some(askers) = self.asked_by.get_mut(&key) {
-                askers.retain(|asker| asker != age);
-                if askers.is_empty() {
-                    self.asked_by.remove(&key);
-                }
-            }
+    /// It neither asks for the service any more nor has it.
+    fn withdraw(&mut self, age: &Age, key: &ServiceKey) {
+        let Some(claim) = self.services.get_mut(key) else { return };
+        claim.asked_by.retain(|asker| asker != age);
+        claim.holder.take_if(|holder| *holder == age.key);
+        if claim.asked_by.is_empty() {
+            self.services.remove(key);
         }
     }
 }

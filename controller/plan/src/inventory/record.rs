@@ -1,6 +1,6 @@
 //! What is known of each object.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::desired::Desired;
@@ -22,13 +22,15 @@ pub struct VirtualServiceRecord {
     pub object: Arc<Object>,
     /// The rules that its spec breaks.
     pub violations: Vec<Violation>,
-    /// The older virtual service that has one of its services, if any.
-    pub conflict: Option<(ServiceKey, ObjectKey)>,
+    /// The older virtual service that has one of its services, if any. Hardly ever there is one.
+    pub conflict: Option<Box<(ServiceKey, ObjectKey)>>,
     /// The last accepted version: what is in force.
     pub in_force: Option<Arc<ValidVirtualService>>,
     /// The last spec that broke no rule of its own.
     pub(super) candidate: Option<Arc<ValidVirtualService>>,
     pub(super) desired: Desired,
+    /// Its pairs are to be judged again.
+    pub(super) stale: bool,
 }
 
 impl VirtualServiceRecord {
@@ -52,8 +54,8 @@ pub struct RealServerRecord {
     pub violations: Vec<Violation>,
     /// The last accepted version: what is in force.
     pub in_force: Option<Arc<ValidRealServer>>,
-    /// The virtual services that select it.
-    pub selected_by: BTreeSet<ObjectKey>,
+    /// The virtual services that select it, in no order: hundreds may share one, and each comes in by itself.
+    pub selected_by: HashSet<ObjectKey>,
 }
 
 pub(super) fn age(object: &Object) -> Age {
@@ -61,11 +63,10 @@ pub(super) fn age(object: &Object) -> Age {
 }
 
 /// What a virtual service asks for: by its newest good spec and by the version in force.
-pub(super) fn asked_keys(record: &VirtualServiceRecord) -> Vec<ServiceKey> {
+pub(super) fn asked_keys(record: &VirtualServiceRecord) -> Box<[ServiceKey]> {
     let versions = [&record.candidate, &record.in_force].into_iter().flatten();
     let mut keys: Vec<ServiceKey> = versions.flat_map(|version| &version.services).copied().collect();
     keys.sort_unstable();
     keys.dedup();
-    keys.shrink_to_fit();
-    keys
+    keys.into_boxed_slice()
 }

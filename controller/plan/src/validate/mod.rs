@@ -3,6 +3,7 @@
 //! Objects from files never meet an API server, and objects in one may be older than its rules.
 
 mod address;
+mod health_check;
 mod real_server;
 #[cfg(test)]
 mod tests;
@@ -36,7 +37,7 @@ pub fn virtual_service(spec: &VirtualServiceSpec) -> Result<ValidVirtualService,
         let breach = virtual_service::breach(*rule, spec);
         violations(rule.rule(), breach)
     });
-    let broken: Vec<Violation> = broken.collect();
+    let broken: Vec<Violation> = broken.chain(health_check::broken(spec.health_check.as_deref())).collect();
     if broken.is_empty() { Ok(virtual_service::parse(spec)) } else { Err(broken) }
 }
 
@@ -46,7 +47,7 @@ pub fn real_server(spec: &RealServerSpec) -> Result<ValidRealServer, Vec<Violati
         let breach = real_server::breach(*rule, spec);
         violations(rule.rule(), breach)
     });
-    let broken: Vec<Violation> = broken.collect();
+    let broken: Vec<Violation> = broken.chain(health_check::broken(spec.health_check.as_deref())).collect();
     if broken.is_empty() { Ok(real_server::parse(spec)) } else { Err(broken) }
 }
 

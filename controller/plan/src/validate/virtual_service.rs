@@ -1,12 +1,17 @@
 //! The rules of a `VirtualService`.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use lvs_crds::rules::VirtualServiceRule;
 use lvs_crds::{
-    LabelSelector, LabelSelectorRequirement, Persistence, PersistenceEngine, Protocol, Scheduler,
-    SchedulerFlag, ServicePort, VirtualServiceSpec,
+    DEFAULT_DRAIN_TIMEOUT_SECONDS, LabelSelector, LabelSelectorRequirement, Labels, Persistence,
+    PersistenceEngine, Protocol, Scheduler, SchedulerFlag, ServicePort, SorryServer, VirtualServiceSpec,
 };
 
-use super::{Breach, address, items, out_of_range, repetitions, too_long};
+use super::{Breach, address, health_check, items, out_of_range, repetitions, too_long};
+use crate::desired::ignores_weights;
+use crate::health::{Check, Policy};
 use crate::object::ValidVirtualService;
 use crate::selector::{Requirement, Selector};
 use crate::service::{Family, PersistenceSettings, ServiceKey, ServiceSettings};
@@ -29,7 +34,18 @@ pub(super) fn breach(rule: VirtualServiceRule, spec: &VirtualServiceSpec) -> Bre
         persistence,
         one_packet,
         real_server_selector: selector,
+        health_check: check,
+        on_failure: _,
+        drain_timeout_seconds,
+        sorry_server,
+        panic_threshold_percent,
+        slow_start_seconds,
     } = spec;
+    let check = check.as_deref();
+    let sorry_is = |broken: &dyn Fn(&str) -> bool| {
+        Breach::from(sorry_server.as_ref().is_some_and(|it| broken(&it.address)))
+    };
+    let family_of_all = || vip.as_deref().map_or(*family, address::family);
     let vip_is = |broken: fn(&str) -> bool| Breach::from(vip.as_deref().is_some_and(broken));
     let persistence_is =
         |broken: &dyn Fn(&Persistence) -> bool| Breach::from(persistence.as_ref().is_some_and(broken));
@@ -58,7 +74,7 @@ pub(super) fn breach(rule: VirtualServiceRule, spec: &VirtualServiceSpec) -> Bre
             persistence_is(&|it| it.prefix_length.is_some_and(|length| out_of_range(rule.rule(), length)))
         }
         Rule::PrefixLengthFitsFamily => {
-            let family = vip.as_deref().map_or(*family, address::family);
+            let family = family_of_all();
             let too_long = |length: i32| (33..=128).contains(&length) && family == Some(Family::IPv4);
             persistence_is(&|it| it.prefix_length.is_some_and(too_long))
         }
@@ -75,6 +91,29 @@ pub(super) fn breach(rule: VirtualServiceRule, spec: &VirtualServiceSpec) -> Bre
             matches!(Operator::of(it), Some(Operator::Exists | Operator::DoesNotExist))
                 && !values(it).is_empty()
         }),
+        Rule::CheckNeedsPort => {
+            let lacks_port = check.is_some_and(|it| health_check::asks_a_port(it) && it.port.is_none());
+            (mark.is_some() && vip.is_none() && lacks_port).into()
+        }
+        Rule::SourceAddressFitsFamily => {
+            health_check::source_is_of_another_family(check, family_of_all()).into()
+        }
+        Rule::DrainTimeoutInRange => {
+            drain_timeout_seconds.is_some_and(|seconds| out_of_range(rule.rule(), seconds)).into()
+        }
+        Rule::SorryIsAddress => sorry_is(&|address| address::parse(address).is_none()),
+        Rule::SorryIsCanonical => sorry_is(&address::is_not_canonical),
+        Rule::SorryIsGlobalUnicast => sorry_is(&address::is_not_global_unicast),
+        Rule::SorryFitsFamily => sorry_is(&|address| {
+            address::family(address).zip(family_of_all()).is_some_and(|(sorry, ours)| sorry != ours)
+        }),
+        Rule::PanicThresholdInRange => out_of_range(rule.rule(), *panic_threshold_percent).into(),
+        Rule::SlowStartInRange => {
+            (*slow_start_seconds != 0 && !(20..=3_600).contains(slow_start_seconds)).into()
+        }
+        Rule::SlowStartNeedsWeights => {
+            (*slow_start_seconds != 0 && ignores_weights(scheduler.as_str())).into()
+        }
     }
 }
 
@@ -104,7 +143,20 @@ pub(super) fn parse(spec: &VirtualServiceSpec) -> ValidVirtualService {
         persistence: spec.persistence.as_ref().map(|persistence| persistence_settings(persistence, family)),
     };
     let selector = spec.real_server_selector.as_ref().map(parse_selector).unwrap_or_default();
-    ValidVirtualService { services, family, settings, selector }
+    ValidVirtualService { services, family, settings, selector, policy: policy(spec).shared() }
+}
+
+fn policy(spec: &VirtualServiceSpec) -> Policy {
+    let seconds = |count: i32| Duration::from_secs(count.try_into().expect("a time is in range"));
+    let address = |sorry: &SorryServer| address::parse(&sorry.address).expect("it is an address");
+    Policy {
+        check: spec.health_check.as_deref().map(|check| Arc::new(Check::parse(check))),
+        on_failure: spec.on_failure,
+        drain_timeout: seconds(spec.drain_timeout_seconds.unwrap_or(DEFAULT_DRAIN_TIMEOUT_SECONDS)),
+        sorry_server: spec.sorry_server.as_deref().map(address),
+        panic_threshold_percent: spec.panic_threshold_percent.try_into().expect("it is a percentage"),
+        slow_start: seconds(spec.slow_start_seconds),
+    }
 }
 
 fn persistence_settings(persistence: &Persistence, family: Family) -> PersistenceSettings {
@@ -162,8 +214,8 @@ fn values(requirement: &LabelSelectorRequirement) -> &[String] {
 }
 
 fn parse_selector(selector: &LabelSelector) -> Selector {
-    let labels = selector.match_labels.iter().flatten();
-    let labels = labels.map(|(name, value)| Requirement::In(name.clone(), vec![value.clone()]));
+    let labels = selector.match_labels.iter().flat_map(Labels::iter);
+    let labels = labels.map(|(name, value)| Requirement::In(name.to_owned(), vec![value.to_owned()]));
     let expressions = selector.match_expressions.iter().flatten().map(|requirement| {
         let (key, values) = (requirement.key.clone(), values(requirement).to_vec());
         match Operator::of(requirement).expect("the operator is known") {

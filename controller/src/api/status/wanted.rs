@@ -139,8 +139,7 @@ fn kind(key: &ObjectKey) -> String {
 
 /// The virtual services that use a real server.
 pub(in crate::api) fn services_of(entry: &Entry) -> BTreeSet<ObjectKey> {
-    let names = entry.verdict.virtual_services.iter().filter_map(|name| name.split_once('/'));
-    names.map(|(namespace, name)| ObjectKey::new(Kind::VirtualService, namespace, name)).collect()
+    entry.verdict.virtual_services.iter().cloned().collect()
 }
 
 #[cfg(test)]

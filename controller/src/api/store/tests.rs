@@ -241,7 +241,7 @@ proptest! {
             for change in list(&mut store, now, names.iter().copied()) {
                 match change {
                     Change::Upsert(object) => {
-                        prop_assert!(mirror.insert(object.key));
+                        prop_assert!(mirror.insert(object.key.clone()));
                     }
                     Change::Removed(key) => {
                         prop_assert!(mirror.remove(&key));

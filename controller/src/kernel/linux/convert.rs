@@ -12,6 +12,7 @@ use lvs_plan::{
 use rustix::io::Errno;
 
 use crate::chain::chain;
+use crate::kernel::Connections;
 
 /// The IPVS command of a step; `None` for a step about an address.
 pub(super) fn command(step: &Step) -> Option<Command> {
@@ -94,6 +95,13 @@ pub(super) fn service(
     });
     let service = Service { settings: plan_settings(settings), destinations: destinations.collect() };
     Some((plan_key(key)?, service))
+}
+
+/// How many connections a destination has.
+pub(super) fn connections(entry: &lvs_ipvs::DestinationEntry) -> (DestinationKey, Connections) {
+    let lvs_ipvs::DestinationKey { address, port } = entry.destination.key;
+    let (active, inactive) = (entry.active_connections, entry.inactive_connections);
+    (DestinationKey { address, port }, Connections { active, inactive })
 }
 
 /// The key as the plan knows it; `None` if no VirtualService can have it.

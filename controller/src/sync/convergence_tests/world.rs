@@ -1,6 +1,10 @@
 //! The node that things happen to, and what must hold when they have ended.
 
+use lvs_plan::DesiredDestination;
+use lvs_plan::health::Verdict;
+
 use super::*;
+use crate::checker::News;
 
 /// The node, and beside it what the test knows to be somebody else's.
 pub(super) struct World {
@@ -9,6 +13,8 @@ pub(super) struct World {
     objects: BTreeMap<ObjectKey, Object>,
     foreign: Table,
     foreign_addresses: Vec<HostAddress>,
+    /// What the checks of each host say.
+    verdicts: BTreeMap<IpAddr, Verdict>,
     /// Services that an agent made or was to remove just before it died: whose they are cannot be told if something
     /// changes before the next one has looked, and then they are left alone.
     orphans: BTreeSet<ServiceKey>,
@@ -30,6 +36,10 @@ fn complete() -> SourceState {
 
 fn address(text: &str) -> IpAddr {
     text.parse().expect("a test's address")
+}
+
+fn host_address(host: u8) -> IpAddr {
+    IpAddr::from([192, 168, 40, host])
 }
 
 fn foreign_service() -> Service {
@@ -60,6 +70,7 @@ impl World {
             objects: BTreeMap::new(),
             foreign: Table::new(),
             foreign_addresses: Vec::new(),
+            verdicts: BTreeMap::new(),
             orphans: BTreeSet::new(),
             role: Role::Active,
             now,
@@ -79,7 +90,7 @@ impl World {
         let object =
             Object { key: key.clone(), uid: String::new(), generation: 1, created, labels, file: None, spec };
         self.objects.insert(key, object.clone());
-        self.ingest(vec![Change::Upsert(object)]);
+        self.ingest(vec![Change::upsert(object)]);
     }
 
     /// The `index`th of our services in the kernel, going round, for somebody who is about to change it.
@@ -99,11 +110,11 @@ impl World {
     pub(super) fn happen(&mut self, happening: Happening) {
         use Happening as H;
         match happening {
-            H::Declare { name, vip, port, scheduler, app } => {
+            H::Declare { name, vip, port, scheduler, app, check } => {
                 let scheduler = ["rr", "wrr", "wlc"][scheduler];
                 let spec: VirtualServiceSpec = serde_json::from_value(json!({
                     "vip": VIPS[vip], "ports": [{"port": PORTS[port]}],
-                    "scheduler": scheduler,
+                    "scheduler": scheduler, "healthCheck": {CHECKS[check]: {}},
                     "realServerSelector": {"matchLabels": {"app": app.to_string()}},
                 }))
                 .expect("a spec");
@@ -111,7 +122,7 @@ impl World {
             }
             H::Serve { name, host, weight, app, drain } => {
                 let spec: RealServerSpec = serde_json::from_value(json!({
-                    "address": format!("192.168.40.{host}"), "weight": weight, "drain": drain,
+                    "address": host_address(host), "weight": weight, "drain": drain,
                 }))
                 .expect("a spec");
                 self.upsert(Kind::RealServer, name, app, Spec::RealServer(Arc::new(spec)));
@@ -137,6 +148,11 @@ impl World {
             H::Block(blocked) => {
                 self.role = if blocked { Role::Blocked { peer: "d0".to_owned() } } else { Role::Active };
                 self.driver.set_role(self.role.clone());
+            }
+            H::Checked { host, works } => {
+                let verdict = if works { Verdict::Up } else { Verdict::Down };
+                self.verdicts.insert(host_address(host), verdict);
+                self.tell_verdicts();
             }
             H::Restart => self.restart(),
             H::Die(steps) => self.die(steps),
@@ -229,6 +245,20 @@ impl World {
         }
     }
 
+    /// What the checker would tell of every probe that is in use. What it knows of others it has forgotten.
+    fn tell_verdicts(&mut self) {
+        let news: Vec<News> = self
+            .driver
+            .health
+            .probes()
+            .filter_map(|probe| {
+                let verdict = *self.verdicts.get(&probe.address)?;
+                Some(News { probe: probe.clone(), verdict, failure: None })
+            })
+            .collect();
+        self.driver.checked(news);
+    }
+
     fn replace_service(&mut self, index: usize) {
         let Some((key, _)) = self.ours(index) else { return };
         self.driver.kernel.table.remove(&key);
@@ -274,7 +304,7 @@ impl World {
             driver(kernel, self.directory.path(), self.now)
         };
         self.driver.set_role(self.role.clone());
-        let changes = self.objects.values().cloned().map(Change::Upsert).collect();
+        let changes = self.objects.values().cloned().map(Change::upsert).collect();
         self.ingest(changes);
         let ledger = &self.driver.ledger;
         self.orphans.extend(ledger.services().filter(|key| {
@@ -311,9 +341,16 @@ impl World {
         self.no_carrier(false);
         // Long enough for every answer of a probe to be asked again.
         self.now += Duration::from_secs(60);
-        for _ in 0..8 {
+        for pass in 0..8 {
+            self.tell_verdicts();
             let (report, asked) = self.pass(Scope::Full);
-            if report.applied.is_empty() && report.failed.is_none() && report.adopted == 0 && !asked {
+            // What is checked from the first pass on is known in the second.
+            if pass > 0
+                && report.applied.is_empty()
+                && report.failed.is_none()
+                && report.adopted == 0
+                && !asked
+            {
                 break;
             }
         }
@@ -327,6 +364,31 @@ impl World {
                 self.foreign.insert(key, service.clone());
             }
         }
+    }
+
+    /// What should be in the kernel of a destination: by its declaration, and by what its check says.
+    fn in_force(
+        &self,
+        key: &ServiceKey,
+        at: &DestinationKey,
+        wanted: &DesiredDestination,
+    ) -> Option<DestinationSettings> {
+        let verdict = wanted.probe.as_ref().map(|_| self.verdicts.get(&at.address));
+        let weight = match verdict {
+            // How long it stays is the time's doing; without weight in any case.
+            Some(Some(Verdict::Down)) => {
+                self.driver.kernel.table.get(key)?.destinations.get(at)?;
+                0
+            }
+            _ if wanted.drain => 0,
+            None | Some(Some(_)) => wanted.settings.weight,
+            // It was never checked: it goes on as it was found, or waits.
+            Some(None) => match self.driver.kernel.table.get(key)?.destinations.get(at)?.weight {
+                0 => 0,
+                _ => wanted.settings.weight,
+            },
+        };
+        Some(DestinationSettings { weight, ..wanted.settings })
     }
 
     pub(super) fn check(&mut self) {
@@ -348,7 +410,10 @@ impl World {
             .desired_services()
             .filter(|(key, _)| !self.foreign.contains_key(key))
             .map(|(key, wanted)| {
-                let destinations = wanted.destinations.iter().map(|(key, wanted)| (*key, wanted.settings));
+                let destinations = wanted
+                    .destinations
+                    .iter()
+                    .filter_map(|(at, wanted)| Some((*at, self.in_force(key, at, wanted)?)));
                 (*key, Service { settings: wanted.settings().clone(), destinations: destinations.collect() })
             })
             .collect();

@@ -59,8 +59,9 @@ impl<K: Kernel> Driver<K> {
             let bound = self.bound(*vip);
             let ours = bound.iter().filter(|address| address.ours).count();
             let need = self.need(vip, || kept.get_or_init(|| self.kept(&vips)).contains(vip));
+            let real_servers = OnceCell::new();
             let link = if need == Need::Used && (bound.is_empty() || named.is_some() || ours > 1) {
-                self.place_for(*vip)
+                self.place_for(*vip, &real_servers)
             } else {
                 Err(String::new())
             };
@@ -90,7 +91,7 @@ impl<K: Kernel> Driver<K> {
                 self.vips.moving_from.extend(moves.map(|address| (*vip, Arc::clone(&address.link))));
             }
             match &decision.ask_on {
-                Some(link) => self.ask_for(*vip, link, &mut questions, now),
+                Some(link) => self.ask_for(*vip, &real_servers, link, &mut questions, now),
                 None => self.vips.probes.forget(*vip),
             }
             self.say(*vip, decision.announcing.clone());
@@ -112,6 +113,7 @@ impl<K: Kernel> Driver<K> {
     fn ask_for(
         &mut self,
         vip: IpAddr,
+        real_servers: &OnceCell<Vec<IpAddr>>,
         link: &Arc<str>,
         questions: &mut BTreeMap<Arc<str>, ToAsk>,
         now: Instant,
@@ -120,7 +122,7 @@ impl<K: Kernel> Driver<K> {
         if !self.vips.probes.may_ask(vip, index, now) {
             return;
         }
-        let real_servers = self.real_servers(vip);
+        let real_servers = real_servers.get_or_init(|| self.real_servers(vip));
         let to_ask = questions.entry(Arc::clone(link)).or_insert_with(|| ToAsk {
             question: self.vips.probes.question(index, self.kernel.station(link)),
             vips: Vec::new(),
@@ -239,13 +241,13 @@ impl<K: Kernel> Driver<K> {
 
     /// The link that the administrator named. Without a name it is chosen once and kept in the ledger, as
     /// long as it is there.
-    fn place_for(&mut self, vip: IpAddr) -> Result<Place, String> {
+    fn place_for(&mut self, vip: IpAddr, real_servers: &OnceCell<Vec<IpAddr>>) -> Result<Place, String> {
         let kept = self.ledger.vip_link(vip).filter(|link| self.kernel.link_index(link).is_some());
         let link = match kept {
             Some(link) if self.kernel.named_link().is_none() => link,
             _ => {
-                let real_servers = self.real_servers(vip);
-                self.kernel.choose_link(vip, &real_servers)?
+                let real_servers = real_servers.get_or_init(|| self.real_servers(vip));
+                self.kernel.choose_link(vip, real_servers)?
             }
         };
         let gone = || format!("interface {link} is down or no longer there");

@@ -45,6 +45,13 @@ fn accepted() -> Vec<(&'static str, Value)> {
         ("an upper threshold", rs(&json!({"upperThreshold": 2_147_483_647}))),
         ("equal thresholds", rs(&json!({"upperThreshold": 5, "lowerThreshold": 5}))),
         ("thresholds that are off", rs(&json!({"upperThreshold": 0, "lowerThreshold": 0}))),
+        ("in maintenance", rs(&json!({"maintenance": true}))),
+        ("checks from an address", rs(&json!({"healthCheck": {"sourceAddress": "192.168.40.2"}}))),
+        (
+            "checks from an IPv6 address",
+            rs(&json!({"address": "2001:db8::12", "healthCheck": {"sourceAddress": "2001:db8::1"}})),
+        ),
+        ("a check that needs a port", rs(&json!({"healthCheck": {"http": {}}}))),
         ("a lower threshold that is off", rs(&json!({"lowerThreshold": 0}))),
     ]
 }
@@ -103,6 +110,12 @@ fn broken() -> Vec<(&'static str, Value, Rule, &'static str)> {
         ),
         ("port 0", rs(&json!({"port": 0})), Rule::PortInRange, "spec.port"),
         ("port 65536", rs(&json!({"port": 65536})), Rule::PortInRange, "spec.port"),
+        (
+            "checks from another family",
+            rs(&json!({"healthCheck": {"sourceAddress": "2001:db8::1"}})),
+            Rule::SourceAddressFitsAddress,
+            "spec.healthCheck.sourceAddress",
+        ),
     ]
 }
 

@@ -6,12 +6,13 @@ use kube::core::cel::{CompiledSchema, Validator, apply_defaults, compile_schema}
 use serde_json::{Value, json};
 
 use super::Breach;
-use crate::rules::{Check, RealServerRule, Rule, VirtualServiceRule};
+use crate::rules::{self, Check, Rule};
 use crate::{RealServer, VirtualService};
 
 /// The rules that a spec breaks by the schema and the CEL expressions of its CRD, sorted by field and message.
 ///
-/// It is stricter than an API server in one point: that one asks no CEL rule once a list is too long.
+/// It is stricter than an API server in one point: that one asks no CEL rule once a list or a text is too
+/// long. Of rules that are ours alone it says nothing.
 ///
 /// # Panics
 /// If the kind is none of ours, or if an expression does not compile.
@@ -22,10 +23,8 @@ pub fn verdict(kind: &str, spec: &Value) -> Vec<Breach> {
         static VALIDATOR: Validator = Validator::new();
     }
     let (schema, rules): (_, Vec<Rule>) = match kind {
-        "VirtualService" => {
-            (&VIRTUAL_SERVICE, VirtualServiceRule::ALL.iter().map(|rule| rule.rule()).collect())
-        }
-        "RealServer" => (&REAL_SERVER, RealServerRule::ALL.iter().map(|rule| rule.rule()).collect()),
+        "VirtualService" => (&VIRTUAL_SERVICE, rules::of_virtual_service().collect()),
+        "RealServer" => (&REAL_SERVER, rules::of_real_server().collect()),
         _ => panic!("no kind {kind}"),
     };
     schema.with(|schema| VALIDATOR.with(|validator| judge(schema, validator, &rules, spec)))
@@ -71,6 +70,8 @@ fn judge(schema: &Schema, validator: &Validator, rules: &[Rule], spec: &Value) -
         }
     }
     breaches.sort_by(|a, b| (&a.field, a.rule.message).cmp(&(&b.field, b.rule.message)));
+    // Text that is too long may break the rule's expression too.
+    breaches.dedup();
     breaches
 }
 
@@ -78,6 +79,7 @@ fn judge(schema: &Schema, validator: &Validator, rules: &[Rule], spec: &Value) -
 enum Keyword {
     OutOfRange,
     TooMany,
+    TooLong,
     Repeated,
 }
 
@@ -86,6 +88,7 @@ impl Keyword {
         match self {
             Self::OutOfRange => matches!(check, Check::Range(..)),
             Self::TooMany => matches!(check, Check::MaxItems(_)),
+            Self::TooLong => matches!(check, Check::MaxLength(_) | Check::Text(..)),
             Self::Repeated => matches!(check, Check::UniqueBy(_) | Check::UniqueOf(_)),
         }
     }
@@ -99,6 +102,11 @@ fn look(schema: &Value, value: &Value, path: &str, report: &mut dyn FnMut(&str, 
         if below || above {
             report(path, Keyword::OutOfRange);
         }
+    }
+    if let (Some(text), Some(most)) = (value.as_str(), schema["maxLength"].as_u64())
+        && text.chars().count() as u64 > most
+    {
+        report(path, Keyword::TooLong);
     }
     for (name, field) in value.as_object().into_iter().flatten() {
         let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };

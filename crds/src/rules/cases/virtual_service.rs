@@ -105,6 +105,27 @@ fn accepted() -> Vec<(&'static str, Value)> {
             {"key": "a", "operator": "In", "values": ["1", "2"]}, {"key": "b", "operator": "NotIn", "values": ["1"]},
             {"key": "c", "operator": "Exists"}, {"key": "d", "operator": "DoesNotExist", "values": []}]}})),
         ),
+        ("checks from an address", web(&json!({"healthCheck": {"sourceAddress": "172.16.21.2"}}))),
+        (
+            "checks from an address of a mark's family",
+            marked(&json!({"family": "IPv6", "healthCheck": {"sourceAddress": "2001:db8::1"}})),
+        ),
+        ("a mark's check by ping", marked(&json!({"healthCheck": {"ping": {}}}))),
+        ("a mark without a check", marked(&json!({"healthCheck": {"none": {}}}))),
+        ("a mark's check as it comes", marked(&json!({"healthCheck": {"fall": 1}}))),
+        ("a mark's check of a port", marked(&json!({"healthCheck": {"http": {}, "port": 80}}))),
+        ("removal at once", web(&json!({"onFailure": "Remove", "drainTimeoutSeconds": 0}))),
+        ("removal after a day", web(&json!({"onFailure": "Quiesce", "drainTimeoutSeconds": 86_400}))),
+        ("a sorry server", web(&json!({"sorryServer": {"address": "192.168.40.99"}}))),
+        (
+            "an IPv6 mark's sorry server",
+            marked(&json!({"family": "IPv6", "sorryServer": {"address": "2001:db8::99"}})),
+        ),
+        ("no panic", web(&json!({"panicThresholdPercent": 0}))),
+        ("panic at the first failure", web(&json!({"panicThresholdPercent": 100}))),
+        ("no slow start", web(&json!({"slowStartSeconds": 0, "scheduler": "rr"}))),
+        ("the fastest slow start", web(&json!({"slowStartSeconds": 20}))),
+        ("the slowest", web(&json!({"slowStartSeconds": 3_600, "scheduler": "sh"}))),
         ("64 expressions", web(&json!({"realServerSelector": {"matchExpressions": expressions(64)}}))),
     ]
 }
@@ -303,6 +324,101 @@ fn broken() -> Vec<Broken> {
             vec![(Rule::OperatorWithoutValues, "spec.realServerSelector.matchExpressions[1].values")],
         ),
         (
+            "a mark's check without its port",
+            marked(&json!({"healthCheck": {"tcp": {}}})),
+            vec![(Rule::CheckNeedsPort, "spec.healthCheck.port")],
+        ),
+        (
+            "a mark's DNS check without its port",
+            marked(&json!({"healthCheck": {"dns": {"name": "a"}}})),
+            vec![(Rule::CheckNeedsPort, "spec.healthCheck.port")],
+        ),
+        (
+            "checks from another family",
+            web(&json!({"healthCheck": {"sourceAddress": "2001:db8::1"}})),
+            vec![(Rule::SourceAddressFitsFamily, "spec.healthCheck.sourceAddress")],
+        ),
+        (
+            "checks from another family than a mark's",
+            marked(&json!({"healthCheck": {"sourceAddress": "2001:db8::1"}})),
+            vec![(Rule::SourceAddressFitsFamily, "spec.healthCheck.sourceAddress")],
+        ),
+        (
+            "removal before the failure",
+            web(&json!({"drainTimeoutSeconds": -1})),
+            vec![(Rule::DrainTimeoutInRange, "spec.drainTimeoutSeconds")],
+        ),
+        (
+            "removal after more than a day",
+            web(&json!({"drainTimeoutSeconds": 86_401})),
+            vec![(Rule::DrainTimeoutInRange, "spec.drainTimeoutSeconds")],
+        ),
+        (
+            "a sorry server by name",
+            web(&json!({"sorryServer": {"address": "sorry.example"}})),
+            vec![(Rule::SorryIsAddress, "spec.sorryServer.address")],
+        ),
+        (
+            "a sorry server in capitals",
+            web(&json!({"vip": "2001:db8::10", "sorryServer": {"address": "2001:DB8::99"}})),
+            vec![(Rule::SorryIsCanonical, "spec.sorryServer.address")],
+        ),
+        (
+            "a loopback sorry server",
+            web(&json!({"sorryServer": {"address": "127.0.0.1"}})),
+            vec![(Rule::SorryIsGlobalUnicast, "spec.sorryServer.address")],
+        ),
+        (
+            "a sorry server of another family",
+            web(&json!({"sorryServer": {"address": "2001:db8::99"}})),
+            vec![(Rule::SorryFitsFamily, "spec.sorryServer.address")],
+        ),
+        (
+            "a sorry server of another family than a mark's",
+            marked(&json!({"sorryServer": {"address": "2001:db8::99"}})),
+            vec![(Rule::SorryFitsFamily, "spec.sorryServer.address")],
+        ),
+        (
+            "panic below nothing",
+            web(&json!({"panicThresholdPercent": -1})),
+            vec![(Rule::PanicThresholdInRange, "spec.panicThresholdPercent")],
+        ),
+        (
+            "panic below more than all",
+            web(&json!({"panicThresholdPercent": 101})),
+            vec![(Rule::PanicThresholdInRange, "spec.panicThresholdPercent")],
+        ),
+        (
+            "a slow start of 19 s",
+            web(&json!({"slowStartSeconds": 19})),
+            vec![(Rule::SlowStartInRange, "spec.slowStartSeconds")],
+        ),
+        (
+            "a slow start of over an hour",
+            web(&json!({"slowStartSeconds": 3_601})),
+            vec![(Rule::SlowStartInRange, "spec.slowStartSeconds")],
+        ),
+        (
+            "a slow start backwards",
+            web(&json!({"slowStartSeconds": -20})),
+            vec![(Rule::SlowStartInRange, "spec.slowStartSeconds")],
+        ),
+        (
+            "a slow start of rr",
+            web(&json!({"scheduler": "rr", "slowStartSeconds": 60})),
+            vec![(Rule::SlowStartNeedsWeights, "spec.slowStartSeconds")],
+        ),
+        (
+            "a slow start of lc",
+            web(&json!({"scheduler": "lc", "slowStartSeconds": 60})),
+            vec![(Rule::SlowStartNeedsWeights, "spec.slowStartSeconds")],
+        ),
+        (
+            "a slow start of dh",
+            web(&json!({"scheduler": "dh", "slowStartSeconds": 60})),
+            vec![(Rule::SlowStartNeedsWeights, "spec.slowStartSeconds")],
+        ),
+        (
             "several mistakes at once",
             json!({"vip": "127.0.0.1", "ports": [{"port": 0}], "onePacket": true}),
             vec![
@@ -328,6 +444,13 @@ fn wrong_type() -> Vec<(&'static str, Value, &'static str, &'static str)> {
             web(&json!({"ports": [{"port": 80, "protocol": "tcp"}]})),
             "spec.ports[0].protocol",
             unsupported,
+        ),
+        ("a failure that is forgiven", web(&json!({"onFailure": "Ignore"})), "spec.onFailure", unsupported),
+        (
+            "a sorry server without an address",
+            web(&json!({"sorryServer": {}})),
+            "spec.sorryServer.address",
+            "Required value",
         ),
         ("a family in capitals", marked(&json!({"family": "IPV4"})), "spec.family", unsupported),
         (

@@ -1,0 +1,131 @@
+//! How far a real server has drained: whether clients still hold connections through this Director.
+
+use std::time::{Duration, Instant};
+
+/// How often connections are counted while some are left.
+const LOOK: Duration = Duration::from_secs(1);
+/// The same once the time is over.
+const LATE_LOOK: Duration = Duration::from_secs(10);
+
+/// A real server that is declared to drain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drain {
+    since: Instant,
+    looked: Option<Instant>,
+    at_start: Option<u32>,
+    left: Option<u32>,
+    stage: Stage,
+}
+
+/// How far it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Connections are left, or have not been counted yet.
+    Draining,
+    /// No connection is left.
+    Drained,
+    /// Its time is over, and so many connections were left then.
+    TimedOut {
+        /// Active connections.
+        left: u32,
+    },
+}
+
+impl Drain {
+    /// Its weight has been 0 since now.
+    pub fn begin(now: Instant) -> Self {
+        Self { since: now, looked: None, at_start: None, left: None, stage: Stage::Draining }
+    }
+
+    /// How far it is.
+    pub fn stage(&self) -> Stage {
+        self.stage
+    }
+
+    /// Since when it drains.
+    pub fn since(&self) -> Instant {
+        self.since
+    }
+
+    /// Active connections at the first count, and at the last.
+    pub fn counted(&self) -> Option<(u32, u32)> {
+        Some((self.at_start?, self.left?))
+    }
+
+    /// When connections are to be counted next; never again once none is left.
+    ///
+    /// Not before a second has gone: a connection that was being made when the weight became 0 counts as active only
+    /// once it is established (`ip_vs_proto_tcp.c`, `set_tcp_state`).
+    pub fn next(&self) -> Option<Instant> {
+        let last = self.looked.unwrap_or(self.since);
+        match self.stage {
+            Stage::Draining => Some(last + LOOK),
+            Stage::TimedOut { .. } => Some(last + LATE_LOOK),
+            Stage::Drained => None,
+        }
+    }
+
+    /// They could not be counted: it is tried again when the next look is due.
+    pub fn postpone(&mut self, now: Instant) {
+        self.looked = Some(now);
+    }
+
+    /// Takes in the number of active connections, of all services together, on this Director. Says whether the stage
+    /// is another one now.
+    pub fn count(&mut self, active: u32, timeout: Duration, now: Instant) -> bool {
+        let before = self.stage;
+        self.looked = Some(now);
+        self.at_start.get_or_insert(active);
+        self.left = Some(active);
+        self.stage = match before {
+            _ if active == 0 => Stage::Drained,
+            Stage::Draining if self.since + timeout <= now => Stage::TimedOut { left: active },
+            stage => stage,
+        };
+        self.stage != before
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIMEOUT: Duration = Duration::from_secs(300);
+
+    fn after(start: Instant, seconds: u64) -> Instant {
+        start + Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn it_is_drained_when_no_connection_is_left_and_then_not_looked_at_again() {
+        let start = Instant::now();
+        let mut drain = Drain::begin(start);
+        assert_eq!(drain.next(), Some(after(start, 1)));
+        assert!(!drain.count(80, TIMEOUT, after(start, 1)));
+        assert!(!drain.count(12, TIMEOUT, after(start, 2)));
+        assert_eq!((drain.counted(), drain.stage()), (Some((80, 12)), Stage::Draining));
+        assert!(drain.count(0, TIMEOUT, after(start, 3)));
+        assert_eq!((drain.stage(), drain.next()), (Stage::Drained, None));
+    }
+
+    #[test]
+    fn its_time_is_over_with_as_many_as_were_left_then() {
+        let start = Instant::now();
+        let mut drain = Drain::begin(start);
+        assert!(!drain.count(5, TIMEOUT, after(start, 299)));
+        assert!(drain.count(4, TIMEOUT, after(start, 300)));
+        assert_eq!(drain.stage(), Stage::TimedOut { left: 4 });
+        assert!(!drain.count(3, TIMEOUT, after(start, 310)), "what was left then stays said");
+        assert_eq!(drain.next(), Some(after(start, 320)));
+        assert!(drain.count(0, TIMEOUT, after(start, 320)));
+        assert_eq!(drain.stage(), Stage::Drained);
+    }
+
+    #[test]
+    fn a_timeout_of_0_is_over_at_the_first_look() {
+        let start = Instant::now();
+        let mut drain = Drain::begin(start);
+        assert!(drain.count(1, Duration::ZERO, after(start, 1)));
+        assert_eq!(drain.stage(), Stage::TimedOut { left: 1 });
+    }
+}

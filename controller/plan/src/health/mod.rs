@@ -1,0 +1,22 @@
+//! Health: which check each destination has, what its results mean, and what is in force because of them.
+//!
+//! A spec's check is parsed (`policy`), meets a destination and becomes a probe (`probe`), which is due from
+//! time to time (`schedule`). Its results become a verdict (`track`), and the verdicts of all destinations of
+//! a service, with its policy, what the kernel holds by now (`standing`).
+
+mod drain;
+mod policy;
+mod probe;
+mod ramp;
+mod schedule;
+mod standing;
+pub(crate) mod texts;
+mod track;
+
+pub use drain::{Drain, Stage};
+pub use policy::{Check, Policy, Subject};
+pub use probe::{NeedsPort, Probe, ProbeKind, Terms, probe};
+pub use schedule::Schedule;
+pub use standing::{Counts, Declared, Destination, InForce, Standing, State, in_force};
+pub use texts::{authorities, body_regex, expected_statuses};
+pub use track::{Track, Verdict};

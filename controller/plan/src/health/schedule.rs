@@ -1,0 +1,303 @@
+//! When each probe is due: spread so evenly that no second has notably more of them than another.
+//!
+//! Probes of one interval share a circle as long as it. A new one takes the emptiest half of the circle, of
+//! that half the emptiest half, and so on down to a 1024th: without removals that is the van der Corput
+//! sequence, and where some were removed new ones fill the gaps. So the number that is due in any part of the
+//! circle is within a few of its share, and the Director's load and the real servers' is level. Random phases
+//! would be off by the root of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+/// The circle's parts, and the levels of halves above them.
+const LEVELS: u32 = 10;
+const PARTS: usize = 1 << LEVELS;
+
+/// Probes, by an id of the caller's, and when each is due.
+#[derive(Clone, Debug)]
+pub struct Schedule<I> {
+    /// Where every circle begins.
+    epoch: Instant,
+    probes: BTreeMap<I, Entry>,
+    due: BTreeSet<(Instant, I)>,
+    circles: BTreeMap<Duration, Circle>,
+    /// How many were ever added: each gets a jitter of its own.
+    added: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    interval: Duration,
+    due: Instant,
+    part: u16,
+    seed: u32,
+}
+
+impl<I: Copy + Ord> Schedule<I> {
+    /// Without probes. Nothing is due before `epoch`.
+    pub fn new(epoch: Instant) -> Self {
+        Self { epoch, probes: BTreeMap::new(), due: BTreeSet::new(), circles: BTreeMap::new(), added: 0 }
+    }
+
+    /// Adds a probe, which is due the first time within its interval, and within a second. An id that is
+    /// there already is added anew.
+    pub fn add(&mut self, id: I, interval: Duration, now: Instant) {
+        self.remove(id);
+        let part = self.circles.entry(interval).or_default().take_the_emptiest();
+        self.added = self.added.wrapping_add(1);
+        let seed = self.added;
+        // Many come at once, when the agent starts: they are spread over that first second as they will be
+        // later.
+        let first = now + place(part, seed, 0, interval.min(Duration::from_secs(1)));
+        self.probes.insert(id, Entry { interval, due: first, part, seed });
+        self.due.insert((first, id));
+    }
+
+    /// Removes a probe, if it is there.
+    pub fn remove(&mut self, id: I) {
+        let Some(Entry { interval, due, part, .. }) = self.probes.remove(&id) else { return };
+        self.due.remove(&(due, id));
+        if let Some(circle) = self.circles.get_mut(&interval) {
+            circle.give_back(part);
+            if circle.is_empty() {
+                self.circles.remove(&interval);
+            }
+        }
+    }
+
+    /// The probes that are due by now, earliest first, and each once: turns that were missed are left out.
+    /// The next turn of each comes at its place on the circle, and not before half an interval from now.
+    pub fn due(&mut self, now: Instant) -> Vec<I> {
+        let mut due = Vec::new();
+        while let Some((at, id)) = self.due.first().copied().filter(|(at, _)| *at <= now) {
+            self.due.remove(&(at, id));
+            let Some(entry) = self.probes.get_mut(&id) else { continue };
+            due.push(id);
+            entry.due = entry.turn_from(self.epoch, now + entry.interval / 2);
+            self.due.insert((entry.due, id));
+        }
+        due
+    }
+
+    /// When the next one is due; in the past if it is late.
+    pub fn next(&self) -> Option<Instant> {
+        self.due.first().map(|(at, _)| *at)
+    }
+}
+
+impl Entry {
+    /// The first turn at the probe's place on the circle, not before this time.
+    fn turn_from(&self, epoch: Instant, earliest: Instant) -> Instant {
+        let interval = self.interval.as_nanos().max(1);
+        let turn = (earliest.saturating_duration_since(epoch).as_nanos() / interval) as u64;
+        let at = |turn: u64| {
+            let start = Duration::from_nanos((u128::from(turn) * interval) as u64);
+            epoch + start + place(self.part, self.seed, turn, self.interval)
+        };
+        // A turn's place is anywhere within its interval.
+        let this = at(turn);
+        if this >= earliest { this } else { at(turn + 1) }
+    }
+}
+
+/// The place in one turn of a circle of this length: in the part, and within it by a jitter that is another
+/// one each turn, but the same whenever it is asked for.
+fn place(part: u16, seed: u32, turn: u64, circle: Duration) -> Duration {
+    let fraction = u128::from(part) << 32 | u128::from(jitter(seed, turn));
+    Duration::from_nanos(((circle.as_nanos() * fraction) >> (32 + LEVELS)) as u64)
+}
+
+/// 32 bits without a pattern (the finalizer of `SplitMix64`).
+fn jitter(seed: u32, turn: u64) -> u32 {
+    let mut bits =
+        u64::from(seed).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ turn.wrapping_mul(0xd1b5_4a32_d192_ed03);
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    (bits >> 32) as u32
+}
+
+/// How many probes are in each half, quarter and so on of a circle: a heap-ordered tree whose leaves are the
+/// parts.
+#[derive(Clone, Debug)]
+struct Circle {
+    counts: Box<[u32]>,
+}
+
+impl Default for Circle {
+    fn default() -> Self {
+        Self { counts: vec![0; 2 * PARTS].into() }
+    }
+}
+
+impl Circle {
+    fn take_the_emptiest(&mut self) -> u16 {
+        let mut node = 1;
+        self.counts[node] += 1;
+        while node < PARTS {
+            node *= 2;
+            node += usize::from(self.counts[node + 1] < self.counts[node]);
+            self.counts[node] += 1;
+        }
+        (node - PARTS) as u16
+    }
+
+    fn give_back(&mut self, part: u16) {
+        let mut node = PARTS + usize::from(part);
+        while node > 0 {
+            self.counts[node] -= 1;
+            node /= 2;
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.counts[1] == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// Every check until `until`, the clock stopping at each.
+    fn run(schedule: &mut Schedule<u32>, until: Instant) -> Vec<(Instant, u32)> {
+        let mut checks = Vec::new();
+        while let Some(next) = schedule.next().filter(|next| *next < until) {
+            checks.extend(schedule.due(next).into_iter().map(|id| (next, id)));
+        }
+        checks
+    }
+
+    /// The largest share by which any window of a run has more or fewer checks than its share of all, the
+    /// windows one behind the other.
+    fn unevenness(
+        checks: &[(Instant, u32)],
+        start: Instant,
+        length: Duration,
+        window: Duration,
+        per_second: u32,
+    ) -> f64 {
+        let windows = (length.as_nanos() / window.as_nanos()) as u32;
+        let mean = f64::from(per_second) * window.as_secs_f64();
+        (0..windows)
+            .map(|index| {
+                let from = start + window * index;
+                let count = checks.iter().filter(|(at, _)| *at >= from && *at < from + window).count();
+                (f64::from(count as u32) - mean).abs() / mean
+            })
+            .fold(0.0, f64::max)
+    }
+
+    #[test]
+    fn any_part_of_the_interval_has_its_share_within_a_twentieth() {
+        for (count, interval) in [(1_000, 1), (1_000, 5), (10_000, 1), (10_000, 5), (1_000, 3)] {
+            let start = Instant::now();
+            let interval = SECOND * interval;
+            let mut schedule = Schedule::new(start);
+            (0..count).for_each(|id| schedule.add(id, interval, start + Duration::from_micros(id.into())));
+            let steady = start + interval * 3 + Duration::from_millis(137);
+            let checks = run(&mut schedule, steady + interval * 3);
+            let per_second = count / interval.as_secs() as u32;
+            for window in [interval / 10, interval / 5, interval] {
+                let off = unevenness(&checks, steady, interval * 3, window, per_second);
+                assert!(off <= 0.05, "{count} each {interval:?} in {window:?}: off by {off}");
+            }
+        }
+    }
+
+    #[test]
+    fn it_is_as_even_after_half_of_them_were_removed_and_as_many_added() {
+        let start = Instant::now();
+        let interval = SECOND * 5;
+        let mut schedule = Schedule::new(start);
+        (0..2_000).for_each(|id| schedule.add(id, interval, start));
+        // Without a pattern: every second one would leave even gaps.
+        (0..2_000).filter(|id| jitter(*id, 7).is_multiple_of(2)).for_each(|id| schedule.remove(id));
+        let left = schedule.probes.len() as u32;
+        assert!((900..1_100).contains(&left), "{left}");
+        (5_000..5_000 + 2_000 - left).for_each(|id| schedule.add(id, interval, start + SECOND));
+        let steady = start + interval * 3;
+        let checks = run(&mut schedule, steady + interval * 3);
+        for window in [interval / 10, SECOND, interval] {
+            let off = unevenness(&checks, steady, interval * 3, window, 400);
+            assert!(off <= 0.05, "in {window:?}: off by {off}");
+        }
+    }
+
+    #[test]
+    fn the_first_second_of_many_is_as_even() {
+        let start = Instant::now();
+        let mut schedule = Schedule::new(start);
+        (0..10_000).for_each(|id| schedule.add(id, SECOND * 5, start));
+        let checks = run(&mut schedule, start + SECOND);
+        assert_eq!(checks.len(), 10_000, "each is checked in the first second");
+        let off = unevenness(&checks, start, SECOND, SECOND / 10, 10_000);
+        assert!(off <= 0.05, "off by {off}");
+    }
+
+    #[test]
+    fn one_that_is_removed_is_never_due_again() {
+        let start = Instant::now();
+        let mut schedule = Schedule::new(start);
+        schedule.add(1, SECOND, start);
+        schedule.add(2, SECOND, start);
+        schedule.remove(1);
+        schedule.remove(3);
+        let checks = run(&mut schedule, start + SECOND * 4);
+        assert!(checks.len() >= 3 && checks.iter().all(|(_, id)| *id == 2), "{checks:?}");
+        schedule.remove(2);
+        assert_eq!(schedule.next(), None);
+        assert!(schedule.circles.is_empty(), "nothing is kept of an interval that nobody has");
+    }
+
+    #[test]
+    fn turns_that_were_slept_through_are_left_out() {
+        let start = Instant::now();
+        let mut schedule = Schedule::new(start);
+        (0..100).for_each(|id| schedule.add(id, SECOND, start));
+        let late = start + SECOND * 60;
+        let mut due = schedule.due(late);
+        due.sort_unstable();
+        assert!(due.iter().copied().eq(0..100), "each once");
+        assert!(schedule.due(late).is_empty());
+        let next = schedule.next().expect("there are probes");
+        assert!(next >= late + SECOND / 2, "not two checks within half an interval");
+    }
+
+    proptest! {
+        #[test]
+        fn checks_of_one_probe_are_half_to_one_and_a_half_intervals_apart(
+            intervals in prop::collection::vec(1_u32..8, 1..40), delays in prop::collection::vec(0_u64..3_000, 40),
+        ) {
+            let start = Instant::now();
+            let mut schedule = Schedule::new(start);
+            let mut now = start;
+            let mut seen: BTreeMap<u32, Vec<Instant>> = BTreeMap::new();
+            let until = start + SECOND * 40;
+            for (id, interval) in (0..).zip(&intervals) {
+                let added = now + Duration::from_millis(delays[id as usize]);
+                for (at, id) in run(&mut schedule, added) {
+                    seen.entry(id).or_default().push(at);
+                }
+                now = added;
+                schedule.add(id, SECOND * *interval, now);
+                seen.insert(id, vec![now]);
+            }
+            for (at, id) in run(&mut schedule, until.max(now) + SECOND * 30) {
+                seen.entry(id).or_default().push(at);
+            }
+            for (id, interval) in (0..).zip(&intervals) {
+                let interval = SECOND * *interval;
+                let turns = &seen[&id];
+                prop_assert!(turns[1] - turns[0] <= interval.min(SECOND), "the first comes soon");
+                for pair in turns[1..].windows(2) {
+                    let apart = pair[1] - pair[0];
+                    prop_assert!(apart * 2 >= interval && apart * 2 <= interval * 3 + interval / 100, "{apart:?}");
+                }
+            }
+        }
+    }
+}

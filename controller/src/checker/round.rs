@@ -1,0 +1,194 @@
+//! The checks that are due, under way and done.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
+use lvs_checks::{Failure, Kind, Prepared, Target};
+use lvs_plan::health::{Probe, ProbeKind, Schedule, Terms, Track, Verdict};
+use tracing::warn;
+
+use super::{News, Order};
+
+/// What fails on this host is said so often at most.
+const COMPLAINT_PAUSE: Duration = Duration::from_secs(60);
+
+/// A probe that is watched.
+struct Watched {
+    probe: Probe,
+    check: Arc<(Prepared, Target)>,
+    track: Track,
+    under_way: bool,
+    /// The reason of the last failure that the driver was told.
+    told: Option<&'static str>,
+}
+
+struct Done {
+    id: u64,
+    result: Result<(), Failure>,
+}
+
+type UnderWay = Pin<Box<dyn Future<Output = Done> + Send>>;
+
+pub(super) struct Round {
+    schedule: Schedule<u64>,
+    watched: HashMap<u64, Watched>,
+    ids: HashMap<Probe, u64>,
+    last_id: u64,
+    under_way: FuturesUnordered<UnderWay>,
+    /// What the driver is to be told.
+    news: Vec<News>,
+    complained: Option<Instant>,
+}
+
+impl Round {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            schedule: Schedule::new(now),
+            watched: HashMap::new(),
+            ids: HashMap::new(),
+            last_id: 0,
+            under_way: FuturesUnordered::new(),
+            news: Vec::new(),
+            complained: None,
+        }
+    }
+
+    pub(super) fn take_orders(&mut self, orders: Vec<Order>) {
+        let now = Instant::now();
+        for order in orders {
+            match order {
+                Order::Watch(probe) => self.watch(probe, now),
+                Order::Forget(probe) => self.forget(&probe),
+            }
+        }
+    }
+
+    fn watch(&mut self, probe: Probe, now: Instant) {
+        if self.ids.contains_key(&probe) {
+            return;
+        }
+        let check = match prepare(&probe) {
+            Ok(check) => Arc::new(check),
+            Err(words) => {
+                warn!(address = %probe.address, kind = probe.terms.kind.as_str(), words, "a health check cannot be made");
+                let failure = Some(format!("the check cannot be made: {words}").into());
+                self.news.push(News { probe, verdict: Verdict::Unknown, failure });
+                return;
+            }
+        };
+        self.last_id += 1;
+        let id = self.last_id;
+        self.schedule.add(id, probe.terms.interval, now);
+        self.ids.insert(probe.clone(), id);
+        self.watched
+            .insert(id, Watched { probe, check, track: Track::default(), under_way: false, told: None });
+    }
+
+    /// A check under way ends by its timeout; nobody waits for its result.
+    fn forget(&mut self, probe: &Probe) {
+        if let Some(id) = self.ids.remove(probe) {
+            self.schedule.remove(id);
+            self.watched.remove(&id);
+        }
+    }
+
+    /// Waits until there is something to tell. Nothing is lost if it is dropped before that.
+    pub(super) async fn news(&mut self) -> Vec<News> {
+        loop {
+            self.start_due(Instant::now());
+            if !self.news.is_empty() {
+                return std::mem::take(&mut self.news);
+            }
+            let next = self.schedule.next();
+            let rest = async {
+                match next {
+                    Some(at) => tokio::time::sleep_until(at.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                Some(done) = self.under_way.next() => self.take_in(done),
+                () = rest => {}
+            }
+        }
+    }
+
+    fn start_due(&mut self, now: Instant) {
+        for id in self.schedule.due(now) {
+            let Some(watched) = self.watched.get_mut(&id) else { continue };
+            // Its timeout is as long as its interval, and it ends just now.
+            if watched.under_way {
+                continue;
+            }
+            watched.under_way = true;
+            let check = Arc::clone(&watched.check);
+            let timeout = watched.probe.terms.timeout;
+            self.under_way.push(Box::pin(async move {
+                let (prepared, target) = &*check;
+                Done { id, result: lvs_checks::check(prepared, target, timeout).await }
+            }));
+        }
+    }
+
+    fn take_in(&mut self, done: Done) {
+        let Some(watched) = self.watched.get_mut(&done.id) else { return };
+        watched.under_way = false;
+        let failure = match done.result {
+            Ok(()) => None,
+            Err(failure) if failure.is_ours() => {
+                // That says nothing of the real server.
+                self.complain(done.id, &failure);
+                return;
+            }
+            Err(failure) => Some(failure),
+        };
+        let terms = &watched.probe.terms;
+        let verdict = watched.track.result(failure.is_none(), terms.fall, terms.rise);
+        let reason = failure.as_ref().map(Failure::reason);
+        // While it is down, that it now fails for another reason is news too.
+        let otherwise =
+            watched.track.verdict() == Verdict::Down && reason.is_some() && watched.told != reason;
+        if verdict.is_some() || otherwise {
+            watched.told = reason;
+            self.news.push(News {
+                probe: watched.probe.clone(),
+                verdict: watched.track.verdict(),
+                failure: failure.map(|failure| failure.to_string().into()),
+            });
+        }
+    }
+
+    fn complain(&mut self, id: u64, failure: &Failure) {
+        let now = Instant::now();
+        if self.complained.is_some_and(|last| now - last < COMPLAINT_PAUSE) {
+            return;
+        }
+        self.complained = Some(now);
+        let address = self.watched.get(&id).map(|watched| tracing::field::display(watched.probe.address));
+        warn!(%failure, address, "a health check could not be made on this host; it counts for nothing");
+    }
+}
+
+/// # Errors
+/// In words, if the settings cannot be used.
+fn prepare(probe: &Probe) -> Result<(Prepared, Target), String> {
+    let Probe { address, port, terms } = probe;
+    let Terms { kind, source, mark, interval: _, timeout: _, fall: _, rise: _ } = &**terms;
+    let target = Target { address: *address, port: *port, source: *source, mark: *mark };
+    let kind = match kind {
+        ProbeKind::Tcp => Kind::Tcp,
+        ProbeKind::Http(check) => Kind::Http(check.clone()),
+        ProbeKind::Https(check) => Kind::Https(check.clone()),
+        ProbeKind::Grpc(check) => Kind::Grpc(check.clone()),
+        ProbeKind::Dns(check) => Kind::Dns(check.clone()),
+        ProbeKind::Udp(check) => Kind::Udp(check.clone()),
+        ProbeKind::Ping => Kind::Ping,
+    };
+    let prepared = Prepared::new(&kind, &target).map_err(|error| error.to_string())?;
+    Ok((prepared, target))
+}

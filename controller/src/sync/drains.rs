@@ -1,0 +1,105 @@
+//! Real servers that drain: their connections are counted until none is left.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use lvs_plan::health::Drain;
+use lvs_plan::{DestinationKey, Kind, ObjectKey, ServiceKey};
+use tracing::warn;
+
+use super::Driver;
+use crate::kernel::Kernel;
+
+/// Every real server that drains.
+#[derive(Debug, Default)]
+pub(super) struct Drains(BTreeMap<ObjectKey, Drain>);
+
+/// Where a real server's connections are counted, and how long it may take.
+type Places = (Vec<(ServiceKey, DestinationKey)>, Duration);
+
+impl Drains {
+    pub(super) fn of(&self, real_server: &ObjectKey) -> Option<&Drain> {
+        self.0.get(real_server)
+    }
+
+    /// Whether a real server drains, from now on.
+    pub(super) fn set(&mut self, real_server: &ObjectKey, drains: bool, now: Instant) {
+        if !drains {
+            self.0.remove(real_server);
+        } else if !self.0.contains_key(real_server) {
+            self.0.insert(real_server.clone(), Drain::begin(now));
+        }
+    }
+
+    /// When connections are to be counted next.
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.0.values().filter_map(Drain::next).min()
+    }
+
+    fn due(&self, now: Instant) -> Vec<ObjectKey> {
+        let due = self.0.iter().filter(|(_, drain)| drain.next().is_some_and(|at| at <= now));
+        due.map(|(key, _)| key.clone()).collect()
+    }
+}
+
+impl<K: Kernel> Driver<K> {
+    /// Which of the objects that changed drain from now on: their weight is 0 in the kernel by now.
+    pub(super) fn note_drains(&mut self, now: Instant) {
+        let real_servers = self.backlog.objects.iter().filter(|key| key.kind == Kind::RealServer);
+        for key in real_servers {
+            let version = self.inventory.real_server(key).and_then(|record| record.in_force.as_ref());
+            self.health.drains.set(key, version.is_some_and(|version| version.drain), now);
+        }
+    }
+
+    /// Counts the connections of those that are due. Says whose condition has changed by that.
+    pub(super) fn count_drains(&mut self, now: Instant) -> Vec<ObjectKey> {
+        let due = self.health.drains.due(now);
+        if due.is_empty() {
+            return Vec::new();
+        }
+        let places: BTreeMap<ObjectKey, Places> = due.into_iter().map(|key| self.places(key)).collect();
+        let services: BTreeSet<ServiceKey> =
+            places.values().flat_map(|(places, _)| places).map(|(service, _)| *service).collect();
+        let counted = match self.kernel.connections(&services) {
+            Ok(counted) => counted,
+            Err(error) => {
+                // The next pass reads the kernel too, and says it louder.
+                warn!(%error, "the connections of draining real servers cannot be counted");
+                BTreeMap::new()
+            }
+        };
+        let complete = services.iter().all(|service| counted.contains_key(service));
+        let mut changed = Vec::new();
+        for (key, (places, timeout)) in places {
+            let of_place = |(service, destination): &(ServiceKey, DestinationKey)| {
+                let destination = counted.get(service)?.get(destination)?;
+                Some(destination.active)
+            };
+            let active: u32 = places.iter().filter_map(of_place).sum();
+            let Some(drain) = self.health.drains.0.get_mut(&key) else { continue };
+            if complete && drain.count(active, timeout, now) {
+                changed.push(key);
+            } else if !complete {
+                drain.postpone(now);
+            }
+        }
+        changed
+    }
+
+    fn places(&self, key: ObjectKey) -> (ObjectKey, Places) {
+        let mut places = Vec::new();
+        let mut timeout = Duration::ZERO;
+        let selected_by = self.inventory.real_server(&key).map(|record| &record.selected_by);
+        for owner in selected_by.into_iter().flatten() {
+            let Some(record) = self.inventory.virtual_service(owner) else { continue };
+            let policy = record.in_force.as_ref().map(|version| version.policy().drain_timeout);
+            for (service, desired) in &record.desired().services {
+                let mine = desired.destinations.iter().filter(|(_, wanted)| wanted.owner == key);
+                places.extend(mine.map(|(destination, _)| (*service, *destination)));
+            }
+            timeout = timeout.max(policy.unwrap_or_default());
+        }
+        (key, (places, timeout))
+    }
+}
