@@ -45,6 +45,13 @@ pub struct News {
 pub struct Orders(Option<UnboundedSender<Vec<Order>>>);
 
 impl Orders {
+    /// Orders for a test to read.
+    #[cfg(test)]
+    pub(crate) fn to_be_read() -> (Self, UnboundedReceiver<Vec<Order>>) {
+        let (sender, orders) = unbounded_channel();
+        (Self(Some(sender)), orders)
+    }
+
     /// Hands over what changed.
     pub fn send(&self, orders: Vec<Order>) {
         if let (Some(sender), false) = (&self.0, orders.is_empty()) {

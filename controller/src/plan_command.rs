@@ -68,6 +68,12 @@ pub fn run(node: &Node) -> Result<ExitCode> {
              leaves alone what is taken"
         );
     }
+    if plan.steps().iter().any(waits_for_its_first_check) {
+        eprintln!(
+            "with weight 0 at first: a destination with a health check gets its weight when its first check has \
+             succeeded (healthCheck: {{none: {{}}}} does without)"
+        );
+    }
     let wrong = findings > 0 || driver.refusals().next().is_some();
     if objects == 0 {
         eprintln!("{}", nothing_declared(node));
@@ -79,6 +85,11 @@ pub fn run(node: &Node) -> Result<ExitCode> {
     }
     let clean = plan.is_empty() && !wrong;
     Ok(if clean { ExitCode::SUCCESS } else { ExitCode::from(FINDINGS_OR_STEPS) })
+}
+
+/// Or its declared weight is 0, which it is then told of for nothing.
+fn waits_for_its_first_check(step: &Step) -> bool {
+    matches!(step, Step::NewDestination { settings, .. } if settings.weight == 0)
 }
 
 fn nothing_declared(node: &Node) -> String {

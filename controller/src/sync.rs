@@ -344,6 +344,8 @@ mod convergence_tests;
 #[cfg(test)]
 mod driver_tests;
 #[cfg(test)]
+mod health_tests;
+#[cfg(test)]
 mod node;
 #[cfg(test)]
 mod truth_tests;

@@ -17,7 +17,7 @@ use crate::service::{DestinationKey, ServiceKey};
 /// A condition without its times.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConditionValue {
-    /// `Accepted`, `Programmed`, `Announced`, `RealServersReady`, `Healthy`, `Drained` or `Ready`.
+    /// `Accepted`, `Programmed`, `Announced`, `RealServersReady`, `Healthy`, `Drained`, `KernelReady` or `Ready`.
     pub type_: &'static str,
     /// Whether it holds.
     pub status: ConditionStatus,
@@ -28,7 +28,7 @@ pub struct ConditionValue {
 }
 
 impl ConditionValue {
-    fn new(type_: &'static str, holds: bool, reason: Reason, message: impl Into<String>) -> Self {
+    pub(crate) fn new(type_: &'static str, holds: bool, reason: Reason, message: impl Into<String>) -> Self {
         let status = if holds { ConditionStatus::True } else { ConditionStatus::False };
         Self { type_, status, reason, message: message.into() }
     }
@@ -350,13 +350,16 @@ fn real_servers_ready(
         let separator = if words.is_empty() { "" } else { "; " };
         return ConditionValue::new("RealServersReady", true, Reason::Ready, also(&words, separator));
     }
+    if !members.waiting.is_empty() {
+        let words = also("the first health check has not ended yet", "; ");
+        return ConditionValue::unknown("RealServersReady", Reason::NoneInService, words);
+    }
     let message = match &record.in_force {
         None => "no version of it was accepted".to_owned(),
         Some(_) if counts.total > 0 && takes_connections(record) && !programmed.holds() => {
             // What to do about it is said there, once.
             also(&format!("no real server is in the kernel, see Programmed ({})", programmed.reason), "; ")
         }
-        Some(_) if !members.waiting.is_empty() => also("the first health check has not ended yet", "; "),
         Some(_) if !failing.is_empty() => {
             also(&format!("no real server takes new connections; failing their checks: {failing}"), "; ")
         }

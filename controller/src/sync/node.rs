@@ -49,7 +49,7 @@ impl Node {
         Self::over(kernel, self.directory)
     }
 
-    fn deliver(&mut self, changes: Vec<Change>) {
+    pub(super) fn deliver(&mut self, changes: Vec<Change>) {
         let state = SourceState { complete: true, up_to_date: true, ..SourceState::default() };
         self.driver.ingest(Update { changes, state });
     }
@@ -125,7 +125,7 @@ impl Node {
     }
 }
 
-fn object(kind: Kind, name: &str, spec: Spec, file: Option<String>) -> Object {
+pub(super) fn object(kind: Kind, name: &str, spec: Spec, file: Option<String>) -> Object {
     Object {
         key: ObjectKey::new(kind, "default", name),
         uid: String::new(),

@@ -332,38 +332,52 @@ fn listed(steps: &[&Step]) -> String {
     text
 }
 
-/// Events for conditions that stopped to hold, or that do not hold for another reason than before. That
-/// something holds is told by the steps that brought it about.
+/// Events for conditions that stopped to hold, or that do not hold for another reason than before; for real servers
+/// that work again; and for drains that came to their end. That something else holds is told by the steps that brought
+/// it about.
 fn transitions(object: &Object, before: &[ConditionValue], after: &[ConditionValue]) -> Vec<Transition> {
-    let worse = after.iter().filter(|condition| {
-        let same = before.iter().any(|old| {
-            old.type_ == condition.type_ && old.status == condition.status && old.reason == condition.reason
-        });
-        // On the way to the first result there is nothing to tell yet.
-        let on_the_way = condition.status == ConditionStatus::False
-            && matches!(condition.reason, Reason::Pending | Reason::NoActiveDirector);
-        !condition.holds() && !same && !on_the_way
-    });
-    let told = worse.filter(|condition| condition.type_ != "Ready");
-    told.map(|condition| {
-        let refused = condition.type_ == "Accepted";
-        Transition {
-            object: object.key.clone(),
-            uid: object.uid.clone(),
-            reason: if refused { Reason::Refused } else { condition.reason },
-            warning: true,
-            action: if refused { "Validate" } else { "Program" },
-            note: if refused {
-                format!("{}: {}", condition.reason, condition.message)
-            } else {
-                condition.message.clone()
-            },
-            condition: Some(Failing {
-                type_: condition.type_,
-                reason: condition.reason,
-                generation: object.generation,
-            }),
+    let news = after.iter().filter(|condition| {
+        let old = before.iter().find(|old| old.type_ == condition.type_);
+        if old.is_some_and(|old| old.status == condition.status && old.reason == condition.reason) {
+            return false;
         }
-    })
-    .collect()
+        match condition.type_ {
+            "Ready" => false,
+            // That it drains was asked for.
+            "Drained" => condition.holds(),
+            "Healthy" if condition.holds() => old.is_some_and(|old| old.status == ConditionStatus::False),
+            _ => !condition.holds() && !is_on_the_way(condition),
+        }
+    });
+    news.map(|condition| transition_to(object, condition)).collect()
+}
+
+/// On the way to the first result there is nothing to tell yet.
+fn is_on_the_way(condition: &ConditionValue) -> bool {
+    match condition.status {
+        ConditionStatus::False => matches!(condition.reason, Reason::Pending | Reason::NoActiveDirector),
+        ConditionStatus::Unknown => matches!(condition.reason, Reason::CheckPending | Reason::NoneInService),
+        ConditionStatus::True => false,
+    }
+}
+
+fn transition_to(object: &Object, condition: &ConditionValue) -> Transition {
+    let ConditionValue { type_, status: _, reason, message } = condition;
+    let (action, reason, note) = match *type_ {
+        "Accepted" => ("Validate", Reason::Refused, format!("{reason}: {message}")),
+        "Healthy" => ("Check", *reason, message.clone()),
+        "Drained" => ("Drain", *reason, message.clone()),
+        _ => ("Program", *reason, message.clone()),
+    };
+    let note = if note.is_empty() { "every check of it holds again".to_owned() } else { note };
+    let failing = Failing { type_, reason: condition.reason, generation: object.generation };
+    Transition {
+        object: object.key.clone(),
+        uid: object.uid.clone(),
+        reason,
+        warning: !condition.holds() || reason == Reason::DrainTimeout,
+        action,
+        note,
+        condition: (!condition.holds()).then_some(failing),
+    }
 }

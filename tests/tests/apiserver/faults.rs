@@ -20,7 +20,8 @@ fn many_objects() -> String {
     for number in 1..=MANY {
         objects += &format!(
             "apiVersion: lvs-operator.dev/v1alpha1\nkind: VirtualService\nmetadata: {{name: vs{number}}}\nspec:\n  \
-             vip: 172.16.21.10\n  ports: [{{port: {}}}]\n  realServerSelector: {{matchLabels: {{app: web}}}}\n---\n\
+             vip: 172.16.21.10\n  ports: [{{port: {}}}]\n  realServerSelector: {{matchLabels: {{app: web}}}}\n  \
+             healthCheck: {{none: {{}}}}\n---\n\
              apiVersion: lvs-operator.dev/v1alpha1\nkind: RealServer\n\
              metadata: {{name: rs{number}, labels: {{app: web}}}}\nspec: {{address: 192.168.40.{}}}\n---\n",
             8000 + number,

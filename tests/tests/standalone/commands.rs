@@ -2,14 +2,18 @@
 
 use lvs_lab::topology::{Topology, tutorial};
 
-use crate::TUTORIAL;
 use crate::director::{Director, text};
+use crate::{TUTORIAL, unchecked};
 
 #[test]
 #[ignore = "needs root, network namespaces and IPVS: cargo lab test"]
 fn plan_prints_the_steps_and_takes_none_until_there_are_none() {
     let mut director = Director::without_agent(Topology::tutorial().unwrap());
     director.write("tutorial.yaml", TUTORIAL);
+    let checked = director.run("plan", &[]);
+    assert!(text(&checked.stdout).contains("192.168.40.12:80 direct weight 0"), "{checked:?}");
+    assert!(text(&checked.stderr).contains("first check"), "{checked:?}");
+    director.write("tutorial.yaml", &unchecked());
     let plan = director.run("plan", &[]);
     assert_eq!(plan.status.code(), Some(2), "{plan:?}");
     assert_eq!(

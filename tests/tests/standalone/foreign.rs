@@ -3,8 +3,8 @@
 use lvs_lab::eventually::{eventually, eventually_is};
 use lvs_lab::topology::{Topology, tutorial};
 
-use crate::TUTORIAL;
 use crate::director::{Director, mac};
+use crate::{TUTORIAL, unchecked};
 
 const SERVICE: &str = "-t 172.16.21.10:80";
 
@@ -56,7 +56,7 @@ fn a_service_that_differs_is_left_alone_until_it_is_gone() {
 fn a_vip_that_somebody_bound_is_used_as_it_is_and_stays_when_the_object_goes() {
     let mut director = Director::without_agent(Topology::tutorial().unwrap());
     director.host().exec(&format!("ip address add {}/16 dev eth0", tutorial::VIP)).unwrap();
-    director.write("tutorial.yaml", TUTORIAL);
+    director.write("tutorial.yaml", &unchecked());
     director.start();
     director.await_served("web");
     let [_, _, message] = director.condition("VirtualService", "web", "Announced");
@@ -74,7 +74,7 @@ fn a_vip_that_another_host_answers_for_is_not_taken_until_that_host_lets_go() {
     let director = Director::tutorial();
     let stranger = &director.network["client"];
     stranger.exec(&format!("ip address add {}/32 dev eth0", tutorial::VIP)).unwrap();
-    director.write("tutorial.yaml", TUTORIAL);
+    director.write("tutorial.yaml", &unchecked());
     let message = director.await_condition("VirtualService", "web", "Announced", "False", "VIPConflict");
     assert!(message.contains(&mac(stranger)), "{message}");
     assert!(!director.holds(tutorial::VIP));

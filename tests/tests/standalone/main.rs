@@ -19,3 +19,8 @@ mod vip;
 
 /// The tutorial's objects, as a newcomer gets them.
 const TUTORIAL: &str = include_str!("../../../deploy/examples/tutorial/virtualservice.yaml");
+
+/// The same without health checks: all of it is in force at once, and every write can be counted.
+fn unchecked() -> String {
+    TUTORIAL.replacen("  scheduler: wrr\n", "  scheduler: wrr\n  healthCheck: {none: {}}\n", 1)
+}

@@ -8,9 +8,9 @@ use std::process::{Command, Stdio};
 use lvs_lab::eventually::{eventually, eventually_is};
 use lvs_lab::topology::{Topology, tutorial};
 
-use crate::TUTORIAL;
 use crate::crash::crash;
 use crate::director::{Director, program, text};
+use crate::{TUTORIAL, unchecked};
 
 const SERVICE: &str = "-t 172.16.21.10:80";
 
@@ -23,7 +23,7 @@ fn other() -> String {
         ("port: 80", "port: 81"),
     ]
     .iter()
-    .fold(TUTORIAL.to_owned(), |objects, (tutorial, other)| objects.replace(tutorial, other))
+    .fold(unchecked(), |objects, (tutorial, other)| objects.replace(tutorial, other))
 }
 
 /// What an agent writes down before it makes the tutorial's service.
@@ -35,7 +35,7 @@ fn died_with_an_intent() -> Director {
     director.take_agent().kill().unwrap();
     let journal = director.state_dir().join("ledger.journal");
     writeln!(File::options().append(true).open(journal).unwrap(), "{INTENT}").unwrap();
-    director.write("tutorial.yaml", TUTORIAL);
+    director.write("tutorial.yaml", &unchecked());
     director
 }
 

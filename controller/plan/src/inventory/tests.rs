@@ -160,8 +160,8 @@ fn only_what_a_change_touches_becomes_dirty() {
     )));
     let dirty = inventory.take_dirty();
     assert_eq!(dirty.services, BTreeSet::from([tcp(WEB, 80)]));
-    let names: Vec<&str> = dirty.objects.iter().map(|key| &*key.name).collect();
-    assert_eq!(names, ["rs1", "web"]);
+    let names: BTreeSet<&str> = dirty.objects.iter().map(|key| &*key.name).collect();
+    assert_eq!(names, BTreeSet::from(["rs1", "web"]));
 
     inventory.change(Change::upsert(real_server(
         "rs1",

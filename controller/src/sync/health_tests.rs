@@ -1,0 +1,198 @@
+//! What checks and drains do to the kernel, the checker, the conditions and the events.
+
+use lvs_plan::health::{Probe, Verdict};
+use lvs_plan::object::{Kind, ObjectKey, Spec};
+use lvs_plan::step::Step;
+use lvs_plan::{Change, Reason};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use super::node::{Node, key, object, vip};
+use super::*;
+use crate::checker::Order;
+
+/// A Director with one virtual service over rs1, which is checked, and the checker's inbox.
+struct Checked {
+    node: Node,
+    orders: UnboundedReceiver<Vec<Order>>,
+}
+
+impl Checked {
+    fn over(mut node: Node) -> Self {
+        let (orders, inbox) = Orders::to_be_read();
+        node.driver.health = Health::new(orders);
+        Self { node, orders: inbox }
+    }
+
+    fn new() -> Self {
+        let mut checked = Self::over(Node::new());
+        checked.declare("web", 80, &json!({}));
+        checked.serve(&json!({}));
+        checked.node.settle();
+        checked
+    }
+
+    fn declare(&mut self, name: &str, port: u16, fields: &Value) {
+        let mut spec = json!({"vip": vip(), "ports": [{"port": port}], "scheduler": "wrr",
+                              "healthCheck": {"tcp": {}, "port": 80},
+                              "realServerSelector": {"matchLabels": {"app": "web"}}});
+        spec.as_object_mut().expect("a map").extend(fields.as_object().cloned().unwrap_or_default());
+        let spec = Spec::VirtualService(Arc::new(serde_json::from_value(spec).expect("a spec")));
+        self.node.deliver(vec![Change::upsert(object(Kind::VirtualService, name, spec, None))]);
+    }
+
+    fn serve(&mut self, fields: &Value) {
+        let mut spec = json!({"address": "192.168.40.12"});
+        spec.as_object_mut().expect("a map").extend(fields.as_object().cloned().unwrap_or_default());
+        let spec = Spec::RealServer(Arc::new(serde_json::from_value(spec).expect("a spec")));
+        self.node.deliver(vec![Change::upsert(object(Kind::RealServer, "rs1", spec, None))]);
+    }
+
+    fn told(&mut self, verdict: Verdict) {
+        let failure = (verdict == Verdict::Down).then(|| "connection refused by 192.168.40.12:80".into());
+        let probe = self.probe();
+        self.node.driver.checked(vec![News { probe, verdict, failure }]);
+    }
+
+    fn probe(&self) -> Probe {
+        let mut probes = self.node.driver.health.probes();
+        let probe = probes.next().expect("one is watched").clone();
+        assert_eq!(probes.next(), None);
+        probe
+    }
+
+    /// What was ordered since the last call: how many probes are to be watched, and how many forgotten.
+    fn ordered(&mut self) -> (usize, usize) {
+        let mut ordered = Vec::new();
+        while let Ok(orders) = self.orders.try_recv() {
+            ordered.extend(orders);
+        }
+        let watched = ordered.iter().filter(|order| matches!(order, Order::Watch(_))).count();
+        (watched, ordered.len() - watched)
+    }
+
+    /// Steps that a pass over the changes takes.
+    fn steps(&mut self) -> Vec<String> {
+        let before = self.node.driver.kernel.writes.len();
+        self.node.pass(Scope::Changes);
+        self.node.driver.kernel.writes[before..].iter().map(ToString::to_string).collect()
+    }
+
+    fn condition(&self, type_: &str) -> Option<(lvs_crds::ConditionStatus, Reason)> {
+        let content = self.node.board.lock();
+        let entry = &content.entries[&ObjectKey::new(Kind::RealServer, "default", "rs1")];
+        let condition = entry.verdict.conditions.iter().find(|condition| condition.type_ == type_)?;
+        Some((condition.status, condition.reason))
+    }
+}
+
+const DOWN: &str = "change destination TCP 172.16.21.10:80 -> 192.168.40.12:80 to direct weight 0";
+const UP: &str = "change destination TCP 172.16.21.10:80 -> 192.168.40.12:80 to direct weight 1";
+
+#[test]
+fn a_new_destination_gets_its_weight_with_the_first_success_and_flapping_is_one_write_each_time() {
+    let mut checked = Checked::new();
+    let weight = checked.node.driver.kernel.table[&key(80)].destinations.values().map(|it| it.weight).next();
+    assert_eq!(weight, Some(0), "it waits");
+    checked.told(Verdict::Up);
+    assert_eq!(checked.steps(), [UP]);
+    checked.node.events();
+    for _ in 0..20 {
+        checked.told(Verdict::Down);
+        assert_eq!(checked.steps(), [DOWN]);
+        checked.told(Verdict::Up);
+        assert_eq!(checked.steps(), [UP]);
+    }
+    let new_or_gone =
+        |step: &&Step| matches!(step, Step::NewDestination { .. } | Step::DelDestination { .. });
+    assert_eq!(checked.node.driver.kernel.writes.iter().filter(new_or_gone).count(), 1);
+    let events = checked.node.events();
+    let count = |reason| events.iter().filter(|event| **event == reason).count();
+    assert_eq!((count(Reason::CheckFailed), count(Reason::CheckPassed)), (20, 20));
+    assert_eq!(count(Reason::DriftRepaired), 0, "nobody else changed anything");
+}
+
+#[test]
+fn ten_services_share_one_probe_and_it_is_forgotten_with_the_last() {
+    let mut checked = Checked::new();
+    for port in 81..90 {
+        checked.declare(&format!("web{port}"), port, &json!({}));
+    }
+    checked.node.settle();
+    assert_eq!(checked.ordered(), (1, 0));
+    checked.told(Verdict::Up);
+    assert_eq!(checked.steps().len(), 10, "it decides for all of them");
+    for port in 81..90 {
+        checked.node.withdraw(&format!("web{port}"));
+    }
+    checked.node.settle();
+    assert_eq!(checked.ordered(), (0, 0));
+    checked.node.withdraw("web");
+    checked.node.settle();
+    assert_eq!(checked.ordered(), (0, 1));
+}
+
+#[test]
+fn another_check_is_another_probe_and_the_destination_goes_on_as_it_was() {
+    let mut checked = Checked::new();
+    checked.told(Verdict::Up);
+    checked.steps();
+    checked.ordered();
+    checked.declare("web", 80, &json!({"healthCheck": {"ping": {}}}));
+    assert_eq!(checked.steps(), [""; 0]);
+    assert_eq!(checked.ordered(), (1, 1));
+}
+
+#[test]
+fn a_restart_over_working_and_failing_servers_writes_nothing() {
+    for verdict in [Verdict::Up, Verdict::Down] {
+        let mut checked = Checked::new();
+        checked.told(verdict);
+        checked.steps();
+        let mut again = Checked::over(checked.node.restart());
+        again.declare("web", 80, &json!({}));
+        again.serve(&json!({}));
+        assert_eq!(again.steps(), [""; 0], "{verdict:?}");
+        again.told(verdict);
+        assert_eq!(again.steps(), [""; 0], "{verdict:?}");
+    }
+}
+
+#[test]
+fn a_drain_ends_with_the_last_connection_and_is_told_once() {
+    let mut checked = Checked::new();
+    checked.told(Verdict::Up);
+    checked.steps();
+    let at = *checked.node.driver.kernel.table[&key(80)].destinations.keys().next().expect("rs1");
+    checked.node.driver.kernel.active.insert(at, 2);
+    checked.serve(&json!({"drain": true}));
+    assert_eq!(checked.steps(), [DOWN]);
+    assert_eq!(checked.condition("Drained"), Some((lvs_crds::ConditionStatus::False, Reason::Draining)));
+    checked.node.events();
+    assert!(checked.node.driver.next_deadline().is_some(), "somebody has to count");
+    assert_eq!(checked.steps(), [""; 0]);
+    assert_eq!(checked.condition("Drained"), Some((lvs_crds::ConditionStatus::False, Reason::Draining)));
+    checked.node.driver.kernel.active.clear();
+    checked.steps();
+    assert_eq!(checked.condition("Drained"), Some((lvs_crds::ConditionStatus::True, Reason::Drained)));
+    assert_eq!(checked.node.events(), [Reason::Drained]);
+    checked.serve(&json!({}));
+    assert_eq!(checked.steps(), [UP]);
+    assert_eq!(checked.condition("Drained"), None);
+}
+
+#[test]
+fn a_failed_server_is_removed_when_its_time_is_over_and_the_driver_wakes_for_it() {
+    let mut checked = Checked::new();
+    checked.told(Verdict::Up);
+    checked.steps();
+    checked.told(Verdict::Down);
+    assert_eq!(checked.steps(), [DOWN]);
+    let at = checked.node.driver.health.next().expect("its time ends");
+    checked.node.now = at;
+    assert_eq!(checked.steps(), ["remove destination TCP 172.16.21.10:80 -> 192.168.40.12:80"]);
+    assert_eq!(checked.node.driver.health.next(), None);
+    checked.told(Verdict::Up);
+    assert_eq!(checked.steps(), ["add destination TCP 172.16.21.10:80 -> 192.168.40.12:80 direct weight 1"]);
+}
