@@ -20,6 +20,7 @@ use crate::api::{Previous, Stop};
 use crate::args::{Node, Run};
 use crate::board::Board;
 use crate::chain::chain;
+use crate::counters::Counters;
 use crate::driver_thread::{self, Trigger};
 use crate::kernel::linux::LinuxKernel;
 use crate::kernel::{Kernel, Table};
@@ -99,13 +100,20 @@ pub fn open_ledger(node: &Node) -> Result<Ledger> {
 async fn serve(args: Run, ledger: Ledger) -> Result<Stop> {
     let board = Board::default();
     let metrics = Metrics::new(&args.node.node_name);
-    let servers = http::Servers::bind(args.http, args.metrics_http).await?.serve(
-        board.clone(),
-        metrics.clone(),
-        args.node.node_name.clone(),
-    );
-
+    let servers = http::Servers::bind(args.http, args.metrics_http).await?;
     let (triggers, inbox) = mpsc::channel();
+    checker::raise_descriptors();
+    let (orders, checks) =
+        checker::start(triggers.clone()).context("cannot start the thread of the health checks")?;
+    let servers = servers.serve(http::Sources {
+        board: board.clone(),
+        metrics: metrics.clone(),
+        node_name: args.node.node_name.clone(),
+        driver: triggers.clone(),
+        counters: Counters::of_kernel(),
+        checks,
+    });
+
     let net = Net::connect().context("cannot open an rtnetlink socket")?;
     let network = tokio::spawn(watch_network(net.clone(), triggers.clone()));
     let mut kernel = LinuxKernel::new(
@@ -115,9 +123,9 @@ async fn serve(args: Run, ledger: Ledger) -> Result<Stop> {
         triggers.clone(),
     );
     let mut source = spawn_source(&args.node, &board, triggers.clone(), || in_force(&mut kernel, &ledger))?;
-    checker::raise_descriptors();
-    let orders = checker::start(triggers.clone()).context("cannot start the thread of the health checks")?;
-    let driver = Driver::new(kernel, ledger, board, metrics, Instant::now()).with_checks(orders);
+    let driver = Driver::new(kernel, ledger, board, metrics, Instant::now())
+        .with_checks(orders)
+        .with_settings_of(&args.node.node_name, args.node.manifests.is_none());
     let resync = Duration::from_secs(args.resync_seconds);
     let (alive, driver_ended) = oneshot::channel::<()>();
     let driver = thread::Builder::new()

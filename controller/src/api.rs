@@ -3,6 +3,7 @@
 //! ```text
 //!           ┌► feed ─► observed ─► store (evidence) ─► source ─► the driver
 //! connect ──┼► lease ─► peers ─► the driver's role, and the directors that live
+//!           ├► director: our own object, made if it is missing
 //!           ├► status (wanted, pace) ◄─ the board, statuses, directors
 //!           ├► events ◄─ the board
 //!           └► stop: the DaemonSet we belong to
@@ -15,7 +16,8 @@
 //! | group | resource | verbs | scope |
 //! |---|---|---|---|
 //! | `lvs-operator.dev` | `virtualservices`, `realservers` | `list` `watch` | cluster |
-//! | `lvs-operator.dev` | `virtualservices/status`, `realservers/status` | `patch` | cluster |
+//! | `lvs-operator.dev` | `directors` | `list` `watch` `create` | cluster |
+//! | `lvs-operator.dev` | `virtualservices/status`, `realservers/status`, `directors/status` | `patch` | cluster |
 //! | `events.k8s.io` | `events` | `create` `patch` | cluster |
 //! | core | `nodes` | `get` | cluster |
 //! | `coordination.k8s.io` | `leases` | `list` `create` `patch` `delete` | own namespace |
@@ -24,6 +26,7 @@
 
 mod backoff;
 mod connect;
+mod director;
 mod directors;
 mod events;
 mod evidence;
@@ -49,7 +52,7 @@ use std::time::Duration;
 use anyhow::Result;
 use kube::Api;
 use kube::api::ListParams;
-use lvs_crds::{RealServer, VirtualService};
+use lvs_crds::{Director, RealServer, VirtualService};
 use lvs_plan::diff::Role;
 use lvs_plan::{Change, ObjectKey};
 use tokio::sync::{mpsc, watch};
@@ -63,6 +66,7 @@ use crate::driver_thread::Trigger;
 use crate::source::{SourceState, Update};
 use backoff::Backoff;
 use connect::{Connection, connect, explain};
+use director::Maker;
 use directors::Directors;
 use guarded::Guarded;
 use lease::{Identity, Leases};
@@ -163,7 +167,9 @@ async fn run(node: Node, parts: Parts, connections: watch::Sender<Option<Connect
     let (queue, mut recorder) = events::queue(board.clone());
     let mut leases = Leases::new(board.clone(), triggers, known, leases_say, rules_in_force);
     let mut writer = Writer::new(board, statuses.clone(), directors, queue);
-    let mut source = Source::new(me.clone(), previous, statuses, sink, contact);
+    let (director_missing, missing) = watch::channel(false);
+    let mut maker = Maker::new(missing);
+    let mut source = Source::new(me.clone(), previous, statuses, sink, contact, director_missing);
 
     let connection = connections.subscribe();
     let belongings = async {
@@ -172,7 +178,7 @@ async fn run(node: Node, parts: Parts, connections: watch::Sender<Option<Connect
         }
     };
     tokio::join!(
-        stay_connected(&node, &mut source, &mut leases, connections),
+        stay_connected(&node, &mut source, &mut leases, &mut maker, connections),
         writer.run(connection.clone()),
         recorder.run(&me, connection.clone()),
         belongings,
@@ -184,6 +190,7 @@ async fn stay_connected(
     node: &Node,
     source: &mut Source,
     leases: &mut Leases,
+    maker: &mut Maker,
     connections: watch::Sender<Option<Connection>>,
 ) -> Infallible {
     let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(15));
@@ -195,6 +202,7 @@ async fn stay_connected(
                 let Unauthorized = tokio::select! {
                     unauthorized = source.run(&connection) => unauthorized,
                     never = leases.run(&connection, &identity) => match never {},
+                    never = maker.run(&connection, &identity) => match never {},
                 };
                 backoff.reset();
             }
@@ -242,15 +250,25 @@ pub async fn read_once(node: &Node, rules_in_force: bool) -> Result<Glance> {
         explain(&error, &doing, &connection.address)
     });
     let mut changes = Vec::new();
-    list::<VirtualService>(&connection, &mut changes).await?;
-    list::<RealServer>(&connection, &mut changes).await?;
+    let all = ListParams::default();
+    list::<VirtualService>(&connection, all.clone(), &mut changes).await?;
+    list::<RealServer>(&connection, all.clone(), &mut changes).await?;
+    let ours = all.fields(&format!("metadata.name={}", node.node_name));
+    // As in a run, rules do not wait for it.
+    if let Err(error) = list::<Director>(&connection, ours, &mut changes).await {
+        warn!("the settings of this Director are not known: {error}");
+    }
     let state = SourceState { complete: true, up_to_date: true, ..SourceState::default() };
     Ok(Glance { update: Update { changes, state }, role })
 }
 
-async fn list<K: Watched>(connection: &Connection, changes: &mut Vec<Change>) -> Result<()> {
+async fn list<K: Watched>(
+    connection: &Connection,
+    which: ListParams,
+    changes: &mut Vec<Change>,
+) -> Result<()> {
     let api = Api::<Guarded<K>>::all(connection.client.clone());
-    let mut params = ListParams::default().limit(PAGE);
+    let mut params = which.limit(PAGE);
     loop {
         let page = api.list(&params).await.map_err(|error| {
             let doing = format!("list {}.{}", K::plural(&()), K::group(&()));

@@ -6,19 +6,22 @@
 
 mod descriptors;
 mod round;
+pub mod tally;
 
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use lvs_plan::health::{Probe, Verdict};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::oneshot;
 
 use crate::driver_thread::Trigger;
 
 pub use descriptors::raise as raise_descriptors;
 use round::Round;
+use tally::Tallies;
 
 /// What the driver wants checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,20 +64,38 @@ impl Orders {
     }
 }
 
+/// What the checker counts. Without a checker behind it, nothing.
+#[derive(Clone, Debug, Default)]
+pub struct CheckCounts(Option<UnboundedSender<oneshot::Sender<Tallies>>>);
+
+impl CheckCounts {
+    /// The tallies of all probes, if the checker answers within this time.
+    pub async fn tallies(&self, limit: Duration) -> Option<Tallies> {
+        let (answer, tallies) = oneshot::channel();
+        self.0.as_ref()?.send(answer).ok()?;
+        tokio::time::timeout(limit, tallies).await.ok()?.ok()
+    }
+}
+
 /// Starts the checker; its news come as triggers. It ends when nobody can order anything any more.
 ///
 /// # Errors
 /// If the thread or its runtime cannot be started.
-pub fn start(triggers: Sender<Trigger>) -> std::io::Result<Orders> {
+pub fn start(triggers: Sender<Trigger>) -> std::io::Result<(Orders, CheckCounts)> {
     let (sender, orders) = unbounded_channel();
+    let (asker, questions) = unbounded_channel();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     thread::Builder::new()
         .name("checks".to_owned())
-        .spawn(move || runtime.block_on(run(orders, triggers)))?;
-    Ok(Orders(Some(sender)))
+        .spawn(move || runtime.block_on(run(orders, questions, triggers)))?;
+    Ok((Orders(Some(sender)), CheckCounts(Some(asker))))
 }
 
-async fn run(mut orders: UnboundedReceiver<Vec<Order>>, triggers: Sender<Trigger>) {
+async fn run(
+    mut orders: UnboundedReceiver<Vec<Order>>,
+    mut questions: UnboundedReceiver<oneshot::Sender<Tallies>>,
+    triggers: Sender<Trigger>,
+) {
     let mut round = Round::new(Instant::now());
     loop {
         let news = tokio::select! {
@@ -87,6 +108,11 @@ async fn run(mut orders: UnboundedReceiver<Vec<Order>>, triggers: Sender<Trigger
                 }
                 None => return,
             },
+            Some(answer) = questions.recv() => {
+                // Who asked may have gone.
+                let _ = answer.send(round.tallies());
+                continue;
+            }
             news = round.news() => news,
         };
         if triggers.send(Trigger::Health(news)).is_err() {
@@ -94,3 +120,6 @@ async fn run(mut orders: UnboundedReceiver<Vec<Order>>, triggers: Sender<Trigger
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,7 +12,7 @@ use crate::checker::News;
 use crate::kernel::{Answer, Kernel};
 use crate::source::Update;
 use crate::sync::{Driver, NetworkChange, Scope};
-use crate::view::View;
+use crate::view::{Of, View};
 
 /// Triggers that come within this time share a pass.
 const COALESCE: Duration = Duration::from_millis(50);
@@ -34,8 +34,8 @@ pub enum Trigger {
     Identified(u64, BTreeMap<[u8; 6], IpAddr>),
     /// What health checks say of these probes is not what they said before.
     Health(Vec<News>),
-    /// Somebody wants to show what the driver knows.
-    Describe(oneshot::Sender<View>),
+    /// Somebody wants to show what the driver knows of these.
+    Describe(Of, oneshot::Sender<View>),
     /// It was decided whether this Director may hold VIPs.
     Role(Role),
     /// End the thread; rules and VIPs stay.
@@ -55,7 +55,7 @@ pub fn run<K: Kernel>(mut driver: Driver<K>, triggers: &Receiver<Trigger>, resyn
         let mut woken = false;
         match triggers.recv_timeout(wake.saturating_duration_since(now)) {
             // That is no reason for a pass.
-            Ok(Trigger::Describe(answer)) => describe(&driver, answer),
+            Ok(Trigger::Describe(of, answer)) => describe(&driver, &of, answer),
             Ok(first) => {
                 let until = Instant::now() + COALESCE;
                 let mut next = Some(first);
@@ -92,9 +92,9 @@ pub fn run<K: Kernel>(mut driver: Driver<K>, triggers: &Receiver<Trigger>, resyn
     }
 }
 
-fn describe<K: Kernel>(driver: &Driver<K>, answer: oneshot::Sender<View>) {
+fn describe<K: Kernel>(driver: &Driver<K>, of: &Of, answer: oneshot::Sender<View>) {
     // Who asked may have gone.
-    let _ = answer.send(driver.describe(Instant::now()));
+    let _ = answer.send(driver.describe(of, Instant::now()));
 }
 
 /// Says whether to go on.
@@ -106,7 +106,7 @@ fn take_in<K: Kernel>(driver: &mut Driver<K>, trigger: Trigger) -> bool {
         Trigger::Claimed(vip, mac) => driver.claimed(vip, mac, Instant::now()),
         Trigger::Identified(question, macs) => driver.identified(question, macs, Instant::now()),
         Trigger::Health(news) => driver.checked(news),
-        Trigger::Describe(answer) => describe(driver, answer),
+        Trigger::Describe(of, answer) => describe(driver, &of, answer),
         Trigger::Role(role) => driver.set_role(role),
         Trigger::Stop => return false,
     }

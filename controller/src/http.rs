@@ -1,15 +1,23 @@
 //! The agent's HTTP server: probes, metrics, and what the agent knows. Read-only.
 //!
 //! One request per connection, few connections at a time, all with a deadline: nothing a client does can take
-//! more than a little memory for a little while.
+//! more than a little memory for a little while. The status page's streams last longer, and are fewer.
 
+mod events;
+#[cfg(test)]
+pub(crate) mod fixtures;
+mod lease;
 mod pages;
+mod rates;
+mod selection;
+mod snapshot;
 mod state;
 
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use hyper::body::Incoming;
@@ -23,8 +31,12 @@ use tokio::task::{JoinHandle, JoinSet};
 use tracing::{debug, warn};
 
 use crate::board::Board;
+use crate::checker::CheckCounts;
+use crate::counters::Counters;
+use crate::driver_thread::Trigger;
 use crate::metrics::Metrics;
 
+use lease::Lease;
 pub use pages::Paths;
 use pages::{Body, Site};
 
@@ -34,6 +46,9 @@ const CONNECTIONS: usize = 32;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// For all of a connection, a slow reader included.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(60);
+/// What the system keeps of what a reader has not taken, in bytes; it doubles the number. More of it would be a queue
+/// of old snapshots.
+const SEND_BUFFER: usize = 128 << 10;
 /// After `accept` failed, for want of file descriptors mostly.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
@@ -63,6 +78,23 @@ pub enum HttpError {
     },
 }
 
+/// What pages are made from.
+#[derive(Debug)]
+pub struct Sources {
+    /// What is known of each object.
+    pub board: Board,
+    /// What the agent counts and measures.
+    pub metrics: Metrics,
+    /// This Director.
+    pub node_name: String,
+    /// The driver, which is asked what should be in the kernel.
+    pub driver: Sender<Trigger>,
+    /// What the kernel counts.
+    pub counters: Counters,
+    /// What the checker counts.
+    pub checks: CheckCounts,
+}
+
 /// Sockets that listen and are not served yet: binding comes before everything else, because a taken port ends the
 /// process.
 #[derive(Debug)]
@@ -89,8 +121,8 @@ impl Servers {
     }
 
     /// Serves until the task is aborted.
-    pub fn serve(self, board: Board, metrics: Metrics, node_name: String) -> JoinHandle<()> {
-        let site = Arc::new(Site::new(board, metrics, node_name));
+    pub fn serve(self, sources: Sources) -> JoinHandle<()> {
+        let site = Arc::new(Site::new(sources));
         let Self { all, scrape } = self;
         tokio::spawn(async move {
             let all = listen(all, Arc::clone(&site), Paths::All);
@@ -121,11 +153,10 @@ async fn listen(listener: TcpListener, site: Arc<Site>, paths: Paths) {
         while connections.try_join_next().is_some() {}
         match listener.accept().await {
             Ok((stream, _)) => {
-                let site = Arc::clone(&site);
-                connections.spawn(async move {
-                    let _permit = permit;
-                    serve_connection(stream, site, paths).await;
-                });
+                // With the system's own size it works too.
+                let _ = rustix::net::sockopt::set_socket_send_buffer_size(&stream, SEND_BUFFER);
+                let lease = Arc::new(Lease::new(permit, CONNECTION_TIMEOUT));
+                connections.spawn(serve_connection(stream, Arc::clone(&site), paths, lease));
             }
             Err(error) => {
                 if !complained {
@@ -138,10 +169,11 @@ async fn listen(listener: TcpListener, site: Arc<Site>, paths: Paths) {
     }
 }
 
-async fn serve_connection(stream: TcpStream, site: Arc<Site>, paths: Paths) {
+async fn serve_connection(stream: TcpStream, site: Arc<Site>, paths: Paths, lease: Arc<Lease>) {
+    let of_requests = Arc::clone(&lease);
     let answer = service_fn(move |request: Request<Incoming>| {
-        let site = Arc::clone(&site);
-        async move { Ok::<Response<Body>, Infallible>(site.answer(&request, paths).await) }
+        let (site, lease) = (Arc::clone(&site), Arc::clone(&of_requests));
+        async move { Ok::<Response<Body>, Infallible>(site.answer(&request, paths, lease).await) }
     });
     let connection = http1::Builder::new()
         .keep_alive(false)
@@ -149,13 +181,15 @@ async fn serve_connection(stream: TcpStream, site: Arc<Site>, paths: Paths) {
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(16 << 10)
         .serve_connection(TokioIo::new(stream), answer);
-    match tokio::time::timeout(CONNECTION_TIMEOUT, connection).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => debug!(%error, "an HTTP connection failed"),
-        Err(_) => debug!("an HTTP connection took too long"),
+    tokio::select! {
+        ended = connection => {
+            if let Err(error) = ended {
+                debug!(%error, "an HTTP connection failed");
+            }
+        }
+        () = lease.over() => debug!("an HTTP connection took too long"),
     }
 }
 
 #[cfg(test)]
-#[path = "http/tests.rs"]
 mod tests;

@@ -14,6 +14,7 @@ use std::time::Duration;
 use lvs_net::announce::Announced;
 use lvs_net::preflight::Finding;
 use lvs_plan::diff::Probe;
+use lvs_plan::settings::{Difference, Values, WriteError};
 use lvs_plan::step::{Step, StepError};
 use lvs_plan::{DestinationKey, Service, ServiceKey};
 
@@ -106,6 +107,16 @@ pub trait Kernel {
     /// # Errors
     /// If it cannot be looked at so.
     fn glance(&mut self) -> Result<Glance, KernelError>;
+
+    /// Reads the settings of IPVS in this network namespace. Those that the kernel does not have are absent, and so
+    /// are the timeouts unless they are asked for: files are read in a moment, timeouts take a request.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    fn settings(&mut self, timeouts: bool) -> Result<Values, KernelError>;
+
+    /// Writes each of these settings, whatever becomes of the others.
+    fn write_settings(&mut self, writes: &[Difference]) -> Vec<Result<(), WriteError>>;
 
     /// Processor time that this thread has used, in the kernel too.
     fn processor_time(&self) -> Duration;

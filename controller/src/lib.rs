@@ -11,6 +11,7 @@ pub mod board;
 mod chain;
 pub mod checker;
 pub mod cleanup;
+pub mod counters;
 pub mod crash_point;
 pub mod driver_thread;
 pub mod http;

@@ -1,5 +1,12 @@
-//! What is counted and measured. Names start with `lvs_`; a state that the board holds is read from it at each
-//! scrape instead of being kept twice.
+//! What is counted and measured. Names start with `lvs_`; a state that the board holds is read from it at
+//! each scrape instead of being kept twice. What belongs to one virtual service or real server is gathered
+//! for each scrape.
+
+mod checks;
+#[cfg(test)]
+mod fixtures;
+mod scrape;
+mod text;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,6 +26,9 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::board::Board;
+
+pub use scrape::{Scrape, Scraper};
+pub use text::{Format, Pieces};
 
 /// Upper bounds, in seconds: from a pass over one service to a first pass over 10,000, which on an emulated
 /// processor took about 2 ms and 10 s (`docs/benchmarks.md`).
@@ -149,24 +159,33 @@ impl Metrics {
         }
     }
 
-    /// All metrics in the `OpenMetrics` text format.
+    /// The agent's own metrics. Others may follow: nothing marks the end.
+    pub fn text(&self, board: &Board, format: Format) -> String {
+        match format {
+            Format::Plain => self.plain_text(board),
+            Format::OpenMetrics => self.open_metrics(board),
+        }
+    }
+
+    /// In the `OpenMetrics` text format.
     ///
     /// # Panics
     /// Never: a `String` takes whatever is written to it.
-    pub fn open_metrics(&self, board: &Board) -> String {
+    fn open_metrics(&self, board: &Board) -> String {
         let mut text = String::new();
         encode(&mut text, &self.registry(board)).expect("writing into a String does not fail");
+        text.truncate(text.trim_end_matches("# EOF\n").len());
         text
     }
 
-    /// All metrics in the text format that Prometheus had before `OpenMetrics`: what a person or an old scraper
-    /// gets. There a counter's `HELP` and `TYPE` carry the sample's name, and nothing marks the end.
+    /// In the text format that Prometheus had before `OpenMetrics`: what a person or an old scraper gets.
+    /// There a counter's `HELP` and `TYPE` carry the sample's name.
     pub fn plain_text(&self, board: &Board) -> String {
         let text = self.open_metrics(board);
         let counters: Vec<&str> =
             text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter")).collect();
         let mut plain = String::with_capacity(text.len());
-        for line in text.lines().filter(|line| *line != "# EOF") {
+        for line in text.lines() {
             let mut words = line.splitn(4, ' ');
             match (words.next(), words.next(), words.next(), words.next()) {
                 (Some("#"), Some(word), Some(name), Some(rest)) if counters.contains(&name) => {
@@ -345,7 +364,6 @@ mod tests {
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }
-        assert!(text.ends_with("# EOF\n"));
     }
 
     #[test]

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use lvs_net::{Net, identity};
-use lvs_plan::Step;
 use lvs_plan::diff::Role;
+use lvs_plan::settings::{self, Decision, Difference};
+use lvs_plan::{Change, Kind, Step};
 
 use crate::api::Glance;
 use crate::args::Node;
@@ -49,8 +50,11 @@ pub fn run(node: &Node) -> Result<ExitCode> {
     let (triggers, _inbox) = mpsc::channel();
     let kernel = LinuxKernel::new(runtime.handle().clone(), net, node.vip_interface.clone(), triggers);
     let now = Instant::now();
-    let objects = update.changes.len();
-    let mut driver = Driver::new(kernel, ledger, Board::default(), Metrics::default(), now);
+    let about_rules =
+        |change: &&Change| !matches!(change, Change::Upsert(object) if object.key.kind == Kind::Director);
+    let objects = update.changes.iter().filter(about_rules).count();
+    let mut driver = Driver::new(kernel, ledger, Board::default(), Metrics::default(), now)
+        .with_settings_of(&node.node_name, false);
     driver.ingest(update);
     match role {
         Ok(role) => driver.set_role(role),
@@ -60,8 +64,9 @@ pub fn run(node: &Node) -> Result<ExitCode> {
     for refusal in driver.refusals() {
         eprintln!("{refusal}");
     }
-    let plan = plan?;
+    let (plan, settings) = plan?;
     print!("{plan}");
+    let writes = print_settings(settings);
     if plan.steps().iter().any(|step| matches!(step, Step::BindVip { .. })) {
         eprintln!(
             "not asked: whether another host answers for a VIP that is to be bound; a run asks the network first and \
@@ -78,18 +83,40 @@ pub fn run(node: &Node) -> Result<ExitCode> {
     if objects == 0 {
         eprintln!("{}", nothing_declared(node));
     }
-    match (plan.is_empty(), wrong) {
+    let nothing = plan.is_empty() && writes == 0;
+    match (nothing, wrong) {
         (true, false) => eprintln!("nothing to do: the kernel is as declared"),
         (true, true) => eprintln!("no steps: what is wrong above is not in force"),
         (false, _) => {}
     }
-    let clean = plan.is_empty() && !wrong;
+    let clean = nothing && !wrong;
     Ok(if clean { ExitCode::SUCCESS } else { ExitCode::from(FINDINGS_OR_STEPS) })
 }
 
 /// Or its declared weight is 0, which it is then told of for nothing.
 fn waits_for_its_first_check(step: &Step) -> bool {
     matches!(step, Step::NewDestination { settings, .. } if settings.weight == 0)
+}
+
+/// Prints what is to be written after the steps, and to standard error why something is not. Returns how many settings
+/// are to be written.
+fn print_settings(decision: Option<Decision>) -> usize {
+    match decision {
+        Some(Decision::Write(writes)) => {
+            for Difference { setting, from, to } in &writes {
+                println!("set {setting} to {to} (it is {from})");
+            }
+            writes.len()
+        }
+        Some(Decision::Leave(standing)) => {
+            let conditions = settings::conditions(&standing, &[]);
+            for condition in conditions.iter().filter(|it| it.type_ == "KernelReady" && !it.holds()) {
+                eprintln!("not set: {}: {}", condition.reason, condition.message);
+            }
+            0
+        }
+        None => 0,
+    }
 }
 
 fn nothing_declared(node: &Node) -> String {

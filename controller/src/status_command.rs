@@ -96,8 +96,7 @@ mod tests {
 
     use super::*;
     use crate::board::{Board, fixtures};
-    use crate::http::Servers;
-    use crate::metrics::Metrics;
+    use crate::http::{Servers, fixtures as served};
 
     fn free_port() -> SocketAddr {
         "127.0.0.1:0".parse().unwrap()
@@ -108,7 +107,7 @@ mod tests {
         fixtures::put(&board, fixtures::virtual_service("web", Reason::Announced));
         let servers = Servers::bind(free_port(), scrape.then(free_port)).await.unwrap();
         let addresses = servers.addresses().unwrap();
-        servers.serve(board, Metrics::default(), "d1".to_owned());
+        servers.serve(served::sources(board));
         addresses
     }
 

@@ -4,7 +4,9 @@
 //! changed and not when it was last looked at.
 
 use jiff::Timestamp;
-use lvs_crds::{Condition, DirectorRole, DirectorStatus, RealServerStatus, VirtualServiceStatus};
+use lvs_crds::{
+    Condition, DirectorReport, DirectorRole, DirectorStatus, RealServerStatus, VirtualServiceStatus,
+};
 use lvs_plan::Spec;
 use lvs_plan::conditions::ConditionValue;
 
@@ -33,7 +35,7 @@ pub fn virtual_service_status(
         real_servers: verdict.real_servers,
         ports_summary: match &entry.object.spec {
             Spec::VirtualService(spec) => Some(spec.ports_summary()),
-            Spec::RealServer(_) | Spec::Malformed(_) => None,
+            Spec::RealServer(_) | Spec::Director(_) | Spec::Malformed(_) => None,
         },
         real_servers_summary: verdict.real_servers.map(lvs_crds::RealServerCounts::summary),
     }
@@ -49,6 +51,14 @@ pub fn real_server_status(
         observed_generation: Some(entry.verdict.observed_generation),
         conditions: conditions(entry, previous.map(|previous| previous.conditions.as_slice()), now),
         virtual_services: entry.verdict.virtual_services.iter().map(ToString::to_string).collect(),
+    }
+}
+
+/// The status of a `Director`: of this one, since nobody else says anything of it.
+pub fn director_report(entry: &Entry, previous: Option<&DirectorReport>, now: Timestamp) -> DirectorReport {
+    DirectorReport {
+        observed_generation: Some(entry.verdict.observed_generation),
+        conditions: conditions(entry, previous.map(|previous| previous.conditions.as_slice()), now),
     }
 }
 

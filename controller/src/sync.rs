@@ -14,10 +14,12 @@ mod describe;
 mod drains;
 mod health;
 mod observe;
+mod overloads;
 mod probes;
 mod report;
 mod retries;
 mod rolling;
+mod settings;
 mod settle;
 mod table_size;
 mod vips;
@@ -29,6 +31,7 @@ use std::time::{Duration, Instant};
 use lvs_plan::diff::Role;
 use lvs_plan::inventory::Dirty;
 use lvs_plan::outcome::ServiceOutcome;
+use lvs_plan::settings::Decision;
 use lvs_plan::step::{Applied, Plan};
 use lvs_plan::{Announcing, Inventory, Programming, ServiceKey};
 use tracing::info;
@@ -46,6 +49,7 @@ use health::Health;
 use observe::Unreadable;
 use retries::Retries;
 use rolling::Rolling;
+use settings::Settings;
 use table_size::TableSize;
 use vips::Vips;
 
@@ -87,6 +91,8 @@ pub struct Driver<K> {
     table_size: TableSize,
     vips: Vips,
     health: Health,
+    /// None if nobody looks after the settings of this node.
+    settings: Option<Settings>,
     role: Role,
     rolling: Rolling,
     retries: Retries<ServiceKey>,
@@ -128,6 +134,7 @@ impl<K: Kernel> Driver<K> {
             table_size: TableSize::default(),
             vips: Vips::new(now),
             health: Health::default(),
+            settings: None,
             role: Role::Active,
             rolling: Rolling::default(),
             retries: Retries::default(),
@@ -158,7 +165,12 @@ impl<K: Kernel> Driver<K> {
 
     /// Takes in what the source delivered. Nothing is written.
     pub fn ingest(&mut self, update: Update) {
-        self.inventory.change_all(update.changes);
+        let settings = &mut self.settings;
+        let about_rules = update.changes.into_iter().filter_map(|change| match settings {
+            Some(settings) => settings.take_in(change),
+            None => Some(change),
+        });
+        self.inventory.change_all(about_rules);
         if update.state.held_files != self.source.held_files {
             // What was kept because its file could not be read may be kept no longer.
             self.full_due = true;
@@ -240,7 +252,8 @@ impl<K: Kernel> Driver<K> {
         };
         crash_point!(Observed);
         let drained = self.count_drains(now);
-        self.backlog.objects.extend(drained);
+        let overloaded = self.count_overloads(now);
+        self.backlog.objects.extend(drained.into_iter().chain(overloaded));
         if !self.ledger.usable() {
             // It is asked for where it matters.
             let _ = self.save_ledger();
@@ -282,29 +295,33 @@ impl<K: Kernel> Driver<K> {
         self.settle(&touched, &applied, &off_segment, now);
         self.settle_vips(&applied, &vips.looked_at, now);
         self.note_drains(now);
+        self.note_thresholds(now);
         crash_point!(Unconfirmed);
         // What could not be written stays known.
         let _ = self.save_ledger();
         crash_point!(Unpublished);
         self.report(&touched, &applied, &drifted, &vips);
+        self.look_after_settings(scope);
         self.metrics.pass_finished(applied.taken() as u64, now.elapsed());
         self.passed = self.passed || self.missing_at_start().is_none();
         self.publish_state();
         PassReport { applied, adopted: adopted.len(), failed: None }
     }
 
-    /// The steps that a pass over everything would take now; nothing is written anywhere.
+    /// The steps that a pass over everything would take now, and what it would do about the kernel's settings; nothing is
+    /// written anywhere.
     ///
     /// # Errors
     /// If the kernel cannot be read.
-    pub fn plan(&mut self, now: Instant) -> Result<Plan, KernelError> {
+    pub fn plan(&mut self, now: Instant) -> Result<(Plan, Option<Decision>), KernelError> {
         self.collect_changes(now);
         let keys = self.keys(Scope::Full, now);
         let observed = self.observe(Scope::Full, &keys)?;
         self.vips.assume_free();
         let decided = self.decide(&keys, &observed, now)?;
         self.foresee(&decided.off_segment);
-        Ok(decided.plan)
+        let settings = self.plan_settings(&decided.adopted)?;
+        Ok((decided.plan, settings))
     }
 
     /// What a Director lacks that should have been there before the agent.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 /// `ping` and `none` is set; without one it is `tcp` for services with a TCP port (or if `port` is set), else
 /// `ping`. The check goes to the real server's own address (RIP), each TCP destination at its own port unless
 /// `port` is set.
+// Kinds are boxed: ten thousand objects that say `none` need no room for a request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HealthCheck {
@@ -15,19 +16,19 @@ pub struct HealthCheck {
     pub tcp: Option<TcpCheck>,
     /// Works if an HTTP request is answered as expected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub http: Option<HttpCheck>,
+    pub http: Option<Box<HttpCheck>>,
     /// Works if an HTTP request over TLS is answered as expected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub https: Option<HttpsCheck>,
+    pub https: Option<Box<HttpsCheck>>,
     /// Works if `grpc.health.v1.Health/Check` says SERVING.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub grpc: Option<GrpcCheck>,
+    pub grpc: Option<Box<GrpcCheck>>,
     /// Works if a DNS question over UDP is answered as expected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub dns: Option<DnsCheck>,
+    pub dns: Option<Box<DnsCheck>>,
     /// Works if a UDP datagram is answered as expected, or not refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub udp: Option<UdpCheck>,
+    pub udp: Option<Box<UdpCheck>>,
     /// Works if an ICMP echo request is answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ping: Option<PingCheck>,

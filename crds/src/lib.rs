@@ -4,6 +4,7 @@
 //! the changelog when it arrives.
 
 mod condition;
+mod director;
 mod health_check;
 mod real_server;
 pub mod rules;
@@ -13,6 +14,7 @@ mod virtual_service;
 pub mod yaml;
 
 pub use condition::{Condition, ConditionStatus};
+pub use director::{Director, DirectorReport, DirectorSpec, Timeouts};
 pub use health_check::{
     DnsCheck, DnsRcode, DnsType, GrpcCheck, HealthCheck, HttpCheck, HttpHeader, HttpMethod, HttpsCheck,
     NoCheck, PingCheck, TcpCheck, TlsOptions, UdpCheck,

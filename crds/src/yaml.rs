@@ -4,7 +4,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::CustomResourceExt;
 use serde_json::Value;
 
-use crate::{RealServer, VirtualService};
+use crate::{Director, RealServer, VirtualService};
 
 const HEADER: &str =
     "# Generated from crds/src by `cargo crdgen`: change the types or rules there, then run it again.\n";
@@ -20,7 +20,7 @@ pub struct Manifest {
 
 /// The CRDs, sorted by file name.
 pub fn crds() -> Vec<CustomResourceDefinition> {
-    vec![RealServer::crd(), VirtualService::crd()]
+    vec![Director::crd(), RealServer::crd(), VirtualService::crd()]
 }
 
 /// The manifests, sorted by file name.
@@ -94,6 +94,7 @@ mod tests {
             let columns = crd.spec.versions[0].additional_printer_columns.iter().flatten();
             columns.map(|column| column.name.clone()).collect()
         };
+        assert_eq!(columns(&Director::crd()), ["READY", "KERNEL-READY", "AGE"]);
         assert_eq!(columns(&RealServer::crd()), ["ADDRESS", "WEIGHT", "READY", "AGE"]);
         assert_eq!(
             columns(&VirtualService::crd()),
@@ -113,6 +114,7 @@ mod tests {
             )
         };
         let words = |words: &[&str]| words.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(facts(Director::crd()), (words(&["lvsdir"]), words(&["lvs"]), words(&[])));
         assert_eq!(facts(RealServer::crd()), (words(&["lvsrs"]), words(&["lvs"]), words(&[".spec.address"])));
         assert_eq!(facts(VirtualService::crd()), (words(&["lvsvs"]), words(&["lvs"]), words(&[".spec.vip"])));
     }

@@ -1,20 +1,34 @@
-//! Reading the kernel's settings under `/proc/sys/net`.
+//! Reading and writing the kernel's settings under `/proc/sys/net`.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Write as _},
     path::{Path, PathBuf},
 };
 
 /// Where the settings are on a running system. Tests pass a directory of their own.
 pub const ROOT: &str = "/proc/sys";
 
-/// A setting that could not be read.
+/// Where a container has the host's settings that it may write: a container runtime mounts [`ROOT`] read-only, and lets
+/// nobody mount anything over it.
+pub const HOST_ROOT: &str = "/host/proc/sys";
+
+/// A setting that could not be read or written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The file could not be read.
     #[error("cannot read the setting {}", path.display())]
     Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The file could not be written.
+    #[error("cannot write the setting {}", path.display())]
+    Write {
         /// The file.
         path: PathBuf,
         /// Why.
@@ -29,6 +43,20 @@ pub enum Error {
         /// What it holds.
         text: String,
     },
+}
+
+impl Error {
+    /// Whether there is no such setting.
+    pub fn is_absent(&self) -> bool {
+        let (Self::Read { source, .. } | Self::Write { source, .. }) = self else { return false };
+        source.kind() == io::ErrorKind::NotFound
+    }
+
+    /// Whether somebody with more rights, or in another place, could.
+    pub fn is_denied(&self) -> bool {
+        let (Self::Read { source, .. } | Self::Write { source, .. }) = self else { return false };
+        matches!(source.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
+    }
 }
 
 /// The IPv4 settings of a link that decide whether a VIP on it is reachable, as they take effect: the
@@ -60,6 +88,26 @@ pub fn ipv4_conf(root: &Path, link: &str) -> Result<Ipv4Conf, Error> {
 /// Reads one setting that is a number, by its path below `root`, such as `net/ipv4/ip_forward`.
 pub fn read(root: &Path, setting: &str) -> Result<i64, Error> {
     number(&root.join(setting))
+}
+
+/// Writes one setting that is a number, by its path below the first of `roots` that lets it be written.
+///
+/// # Errors
+/// If none of them does: that of the first.
+pub fn write(roots: &[&Path], setting: &str, value: i64) -> Result<(), Error> {
+    let mut first = Ok(());
+    for root in roots {
+        let path = root.join(setting);
+        let written = fs::OpenOptions::new()
+            .write(true)
+            .open(&path)
+            .and_then(|mut file| file.write_all(format!("{value}\n").as_bytes()));
+        match written {
+            Ok(()) => return Ok(()),
+            Err(source) => first = first.and(Err(Error::Write { path, source })),
+        }
+    }
+    first
 }
 
 fn number(path: &Path) -> Result<i64, Error> {
@@ -121,6 +169,28 @@ mod tests {
         assert!(matches!(&bad, Error::NotANumber { text, .. } if text == "loose\n"), "{bad}");
         let missing = read(&tree.0, "net/ipv4/conf/eth0/rp_filter").unwrap_err();
         assert!(missing.to_string().ends_with("net/ipv4/conf/eth0/rp_filter"), "{missing}");
+    }
+
+    #[test]
+    fn a_setting_is_written_below_the_first_root_that_lets_it_be() {
+        let tree = Tree::with("written", &[("all/arp_ignore", "0\n")]);
+        let (setting, nowhere) = ("net/ipv4/conf/all/arp_ignore", tree.0.join("nowhere"));
+        write(&[&nowhere, &tree.0], setting, 1).unwrap();
+        assert_eq!(read(&tree.0, setting).unwrap(), 1);
+        let error = write(&[&nowhere, &nowhere], setting, 1).unwrap_err();
+        assert!(error.is_absent() && !error.is_denied(), "{error}");
+        assert!(error.to_string().ends_with("nowhere/net/ipv4/conf/all/arp_ignore"), "{error}");
+        assert!(!nowhere.exists(), "a setting is never made");
+    }
+
+    #[test]
+    fn a_setting_that_nobody_may_write_here_is_told_from_one_that_is_not_there() {
+        let error =
+            |errno| Error::Write { path: PathBuf::new(), source: io::Error::from_raw_os_error(errno) };
+        // EACCES, EPERM, EROFS.
+        assert!([13, 1, 30].into_iter().all(|errno| error(errno).is_denied() && !error(errno).is_absent()));
+        // EINVAL.
+        assert!(!error(22).is_denied() && !error(22).is_absent());
     }
 
     #[test]

@@ -51,6 +51,8 @@ pub trait Checks {
     fn verdict(&self, probe: &Probe) -> (Verdict, Option<&str>);
     /// How far a real server has drained.
     fn drain(&self, real_server: &ObjectKey) -> Option<&Drain>;
+    /// The services in which a real server with thresholds is overloaded.
+    fn overloaded(&self, real_server: &ObjectKey) -> Option<&BTreeSet<ServiceKey>>;
 }
 
 /// What this Director knows of the kernel and the network.
@@ -107,8 +109,9 @@ pub fn real_server(
 ) -> Vec<ConditionValue> {
     let accepted = real_server_accepted(key, record, inventory);
     let mut conditions = with_ready(vec![accepted, healthy(key, record, inventory, checks)]);
-    // Whoever drains one on purpose has nothing to repair.
+    // Who is drained on purpose, or has as much to do as was allowed, is in order.
     conditions.extend(drained(record, checks.drain(key)));
+    conditions.extend(overloaded(record, checks.overloaded(key)));
     conditions
 }
 
@@ -416,10 +419,11 @@ fn healthy(
             let words: Vec<&str> = failures.into_iter().collect();
             condition(false, Reason::CheckFailed, &words.join("; "))
         }
-        Some(true) => {
-            let words = unusable.unwrap_or("it was in service when this agent came, and is not checked yet");
-            condition(true, Reason::CheckPending, words)
-        }
+        // It was in service when this agent came, which is what it starts from: a restart is no news.
+        Some(true) => match unusable {
+            Some(words) => condition(true, Reason::CheckPending, words),
+            None => condition(true, Reason::CheckPassed, ""),
+        },
         Some(false) => {
             let words = unusable.unwrap_or("the first check has not ended yet");
             ConditionValue::unknown("Healthy", Reason::CheckPending, words)
@@ -446,6 +450,18 @@ fn drained(record: &RealServerRecord, drain: Option<&Drain>) -> Option<Condition
             let words = format!("drainTimeoutSeconds are over, and {left} active {connections} left");
             condition(true, Reason::DrainTimeout, words)
         }
+    })
+}
+
+/// Whether the kernel sends a real server with thresholds no new connections for their sake.
+fn overloaded(record: &RealServerRecord, services: Option<&BTreeSet<ServiceKey>>) -> Option<ConditionValue> {
+    let upper = record.in_force.as_ref().map(|version| version.upper_threshold).filter(|upper| *upper > 0)?;
+    let services = services.into_iter().flatten().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    Some(if services.is_empty() {
+        ConditionValue::new("Overloaded", false, Reason::BelowThreshold, "")
+    } else {
+        let words = format!("gets no new connections: it has reached upperThreshold ({upper}) in {services}");
+        ConditionValue::new("Overloaded", true, Reason::AboveThreshold, words)
     })
 }
 

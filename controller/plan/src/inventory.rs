@@ -88,17 +88,21 @@ impl Inventory {
                     let verdict = validate::real_server(spec);
                     self.upsert_real_server(object, verdict);
                 }
+                // About the node, not about rules.
+                (Spec::Director(_), _) => {}
                 (Spec::Malformed(violation), kind) => {
                     let violations = vec![(**violation).clone()];
                     match kind {
                         Kind::VirtualService => self.upsert_virtual_service(object, Err(violations)),
                         Kind::RealServer => self.upsert_real_server(object, Err(violations)),
+                        Kind::Director => {}
                     }
                 }
             },
             Change::Removed(key) => match key.kind {
                 Kind::VirtualService => self.remove_virtual_service(&key),
                 Kind::RealServer => self.remove_real_server(&key),
+                Kind::Director => {}
             },
         }
     }

@@ -18,6 +18,7 @@ pub mod outcome;
 pub mod reason;
 pub mod selector;
 pub mod service;
+pub mod settings;
 pub mod step;
 pub mod validate;
 

@@ -8,16 +8,18 @@ use std::net::IpAddr;
 use std::ops::Deref;
 use std::sync::{Arc, LazyLock};
 
-use lvs_crds::{RealServerSpec, VirtualServiceSpec};
+use lvs_crds::{DirectorSpec, RealServerSpec, VirtualServiceSpec};
 
 use crate::health::{Check, Policy};
 use crate::selector::Selector;
 use crate::service::{Family, ServiceKey, ServiceSettings};
 use crate::validate::Violation;
 
-/// The kinds that decide about rules.
+/// The kinds. All but the Director, which is about the node, decide about rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
+    /// `Director`, which has no namespace.
+    Director,
     /// `RealServer`.
     RealServer,
     /// `VirtualService`.
@@ -28,6 +30,7 @@ impl Kind {
     /// The kind as manifests spell it.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Director => "Director",
             Self::RealServer => "RealServer",
             Self::VirtualService => "VirtualService",
         }
@@ -44,7 +47,7 @@ pub struct ObjectKey(Arc<KeyParts>);
 pub struct KeyParts {
     /// The kind.
     pub kind: Kind,
-    /// The namespace.
+    /// The namespace; empty of a kind that has none.
     pub namespace: Arc<str>,
     /// The name.
     pub name: Arc<str>,
@@ -122,6 +125,9 @@ impl fmt::Debug for ObjectKey {
 
 impl fmt::Display for ObjectKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.namespace.is_empty() {
+            return f.write_str(&self.name);
+        }
         write!(f, "{}/{}", self.namespace, self.name)
     }
 }
@@ -145,13 +151,15 @@ pub struct Object {
     pub spec: Spec,
 }
 
-/// The spec of either kind. Which one a malformed spec should have been, the object's key says.
+/// The spec of any kind. Which one a malformed spec should have been, the object's key says.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Spec {
     /// Of a `VirtualService`.
     VirtualService(Arc<VirtualServiceSpec>),
     /// Of a `RealServer`.
     RealServer(Arc<RealServerSpec>),
+    /// Of a `Director`.
+    Director(Arc<DirectorSpec>),
     /// It does not fit the types of this version of the API: where, and why.
     Malformed(Box<Violation>),
 }
@@ -209,6 +217,7 @@ mod tests {
     fn keys_made_apart_are_one_key_and_sort_by_kind_namespace_and_name() {
         let key = |kind, namespace, name| ObjectKey::new(kind, namespace, name);
         let sorted = [
+            key(Kind::Director, "", "d1"),
             key(Kind::RealServer, "b", "a"),
             key(Kind::VirtualService, "a", "a"),
             key(Kind::VirtualService, "a", "b"),

@@ -65,7 +65,7 @@ reasons! {
     PeerWithoutVRRP
     /// `Announced`: nobody holds the VIP.
     NoActiveDirector
-    /// `RealServersReady` and `Ready`: it holds.
+    /// `RealServersReady`, `KernelReady` and `Ready`: it holds.
     Ready
     /// `RealServersReady`: no real server takes new connections.
     NoneInService
@@ -81,12 +81,22 @@ reasons! {
     CheckPending
     /// `Healthy`: nothing is checked.
     NotChecked
+    /// `Overloaded`: it has as many connections as `upperThreshold`, and gets no new ones.
+    AboveThreshold
+    /// `Overloaded`: its connections are below its thresholds.
+    BelowThreshold
     /// `Drained`: active connections are left.
     Draining
     /// `Drained`, and an event: no active connection is left.
     Drained
     /// `Drained`, and an event: the time is over, and active connections were left.
     DrainTimeout
+    /// `KernelReady`: settings differ, and somebody else's service is in the table.
+    ForeignIPVS
+    /// `KernelReady`: settings differ and may not be written.
+    SettingsNotWritable
+    /// `KernelReady`: the kernel's IPVS cannot be read.
+    KernelUnreadable
     /// Event: somebody else changed what is ours, and it was put right.
     DriftRepaired
     /// Event: `Accepted` became False.

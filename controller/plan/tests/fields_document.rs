@@ -7,10 +7,13 @@ use lvs_crds::yaml;
 use lvs_plan::conditions::{self, Checks, Findings};
 use lvs_plan::health::{Drain, InForce, Probe, Verdict};
 use lvs_plan::object::Spec;
+use lvs_plan::settings::{self, Standing};
 use lvs_plan::{Change, Inventory, Kind, Object, ObjectKey, Reason, ServiceKey};
 use serde_json::{Value, json};
 
 const DOCUMENT: &str = include_str!("../../../docs/fields.md");
+
+const KINDS: [&str; 3] = ["VirtualService", "RealServer", "Director"];
 
 /// The rows of all tables below a heading, by the code in their first cell.
 fn rows(heading: &str) -> BTreeMap<&'static str, &'static str> {
@@ -19,8 +22,11 @@ fn rows(heading: &str) -> BTreeMap<&'static str, &'static str> {
     section.lines().filter_map(|line| Some((line.strip_prefix("| `")?.split_once('`')?.0, line))).collect()
 }
 
-/// The rows of a kind. Those of its health check are in a table that both kinds share.
+/// The rows of a kind. Those of its health check are in a table that two kinds share.
 fn rows_of(kind: &str) -> BTreeMap<&'static str, &'static str> {
+    if kind == "Director" {
+        return rows(kind);
+    }
     rows(kind).into_iter().chain(rows("Health check")).collect()
 }
 
@@ -62,7 +68,7 @@ fn facts(field: &Value) -> Vec<String> {
 
 #[test]
 fn every_field_is_in_the_document_with_its_limits_and_default() {
-    for kind in ["VirtualService", "RealServer"] {
+    for kind in KINDS {
         let rows = rows_of(kind);
         for (path, field) in fields(kind) {
             let row = rows.get(path.as_str()).unwrap_or_else(|| panic!("docs/fields.md lacks {kind} {path}"));
@@ -75,7 +81,7 @@ fn every_field_is_in_the_document_with_its_limits_and_default() {
 
 #[test]
 fn the_document_names_no_field_that_is_not_there() {
-    for kind in ["VirtualService", "RealServer"] {
+    for kind in KINDS {
         let fields = fields(kind);
         let named =
             rows_of(kind).into_keys().filter(|name| name.starts_with("spec.") || name.starts_with("status."));
@@ -105,6 +111,10 @@ impl Checks for NothingKnown {
     fn drain(&self, _: &ObjectKey) -> Option<&Drain> {
         None
     }
+
+    fn overloaded(&self, _: &ObjectKey) -> Option<&BTreeSet<ServiceKey>> {
+        None
+    }
 }
 
 #[test]
@@ -114,7 +124,9 @@ fn the_document_explains_every_condition_and_no_other() {
     let virtual_service =
         Spec::VirtualService(Arc::new(spec(json!({"vip": "172.16.21.10", "ports": [{"port": 80}]}))));
     let spec = |value: Value| serde_json::from_value(value).expect("a test's spec");
-    let real_server = Spec::RealServer(Arc::new(spec(json!({"address": "192.168.40.12", "drain": true}))));
+    let real_server = Spec::RealServer(Arc::new(spec(
+        json!({"address": "192.168.40.12", "drain": true, "upperThreshold": 9}),
+    )));
     let mut inventory = Inventory::default();
     for (kind, spec) in [(Kind::VirtualService, virtual_service), (Kind::RealServer, real_server)] {
         let labels = BTreeMap::new();
@@ -135,7 +147,13 @@ fn the_document_explains_every_condition_and_no_other() {
     let report = conditions::virtual_service(record, findings);
     let record = inventory.real_server(&key(Kind::RealServer)).expect("it is there");
     let of_real_server = conditions::real_server(&key(Kind::RealServer), record, &inventory, &NothingKnown);
-    let known: BTreeSet<&str> =
-        report.conditions.iter().chain(&of_real_server).map(|condition| condition.type_).collect();
+    let of_director = settings::conditions(&Standing::InForce, &[]);
+    let known: BTreeSet<&str> = report
+        .conditions
+        .iter()
+        .chain(&of_real_server)
+        .chain(&of_director)
+        .map(|condition| condition.type_)
+        .collect();
     assert_eq!(rows("Conditions").into_keys().collect::<BTreeSet<_>>(), known);
 }

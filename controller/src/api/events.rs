@@ -22,6 +22,8 @@ use super::connect::{Connection, explain, is_away};
 use super::lease::within;
 use crate::board::{Board, Transition};
 
+/// Where events about what has no namespace are.
+const NO_NAMESPACE: &str = "default";
 /// `reportingController`.
 const CONTROLLER: &str = "lvs-operator.dev/director";
 /// Events that wait to be sent. While the API server is away for long, further ones are dropped and counted.
@@ -159,7 +161,7 @@ impl Recorder {
     ) -> Result<(), kube::Error> {
         self.series.retain(|_, series| series.last.elapsed() < SERIES);
         let transition = &waiting.transition;
-        let api: Api<Event> = Api::namespaced(connection.client.clone(), &transition.object.namespace);
+        let api: Api<Event> = Api::namespaced(connection.client.clone(), namespace(transition));
         let same = Same {
             uid: transition.uid.clone(),
             reason: transition.reason.as_str(),
@@ -203,7 +205,7 @@ fn event(transition: &Transition, at: Timestamp, node_name: &str) -> Event {
                 cut(&key.name, 230).trim_end_matches(['.', '-']),
                 at.as_nanosecond()
             )),
-            namespace: Some(key.namespace.to_string()),
+            namespace: Some(namespace(transition).to_owned()),
             ..ObjectMeta::default()
         },
         event_time: Some(MicroTime(at)),
@@ -211,7 +213,7 @@ fn event(transition: &Transition, at: Timestamp, node_name: &str) -> Event {
             api_version: Some(format!("{GROUP}/{VERSION}")),
             kind: Some(key.kind.as_str().to_owned()),
             name: Some(key.name.to_string()),
-            namespace: Some(key.namespace.to_string()),
+            namespace: Some(key.namespace.to_string()).filter(|namespace| !namespace.is_empty()),
             uid: (!transition.uid.is_empty()).then(|| transition.uid.clone()),
             ..ObjectReference::default()
         }),
@@ -223,6 +225,11 @@ fn event(transition: &Transition, at: Timestamp, node_name: &str) -> Event {
         reporting_instance: Some(cut(node_name, INSTANCE_BYTES).to_owned()),
         ..Event::default()
     }
+}
+
+fn namespace(transition: &Transition) -> &str {
+    let namespace = &*transition.object.namespace;
+    if namespace.is_empty() { NO_NAMESPACE } else { namespace }
 }
 
 /// At most so many bytes, and no half characters.
@@ -266,6 +273,14 @@ mod tests {
         );
         assert_eq!(event.reporting_controller.as_deref(), Some("lvs-operator.dev/director"));
         assert_eq!(event.reporting_instance.as_deref(), Some("d1"));
+    }
+
+    #[test]
+    fn an_event_about_what_has_no_namespace_is_in_the_default_one() {
+        let object = ObjectKey::new(Kind::Director, "", "d1");
+        let event = event(&Transition { object, ..transition("repaired") }, Timestamp::UNIX_EPOCH, "d1");
+        assert_eq!(event.metadata.namespace.as_deref(), Some("default"));
+        assert_eq!(event.regarding.unwrap().namespace, None);
     }
 
     #[test]

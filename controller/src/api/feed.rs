@@ -57,8 +57,10 @@ pub(super) struct Broken {
 /// The stream of one kind.
 pub(super) struct Feed {
     connection: Connection,
-    open: fn(&Connection) -> BoxStream<'static, Event>,
+    open: fn(&Connection, Option<&str>) -> BoxStream<'static, Event>,
     what: &'static str,
+    /// The only object that is of interest, if it is only one.
+    only: Option<String>,
     stream: Option<BoxStream<'static, Event>>,
     /// When to begin (again).
     begin_at: Instant,
@@ -73,11 +75,17 @@ impl Feed {
             connection,
             open: open::<K>,
             what: K::KIND.as_str(),
+            only: None,
             stream: None,
             begin_at: Instant::now(),
             stalls_at: None,
             backoff: Backoff::new(WAIT_MIN, WAIT_MAX),
         }
+    }
+
+    /// The stream of the one object of this name.
+    pub(super) fn of_one<K: Watched>(connection: Connection, name: &str) -> Self {
+        Self { only: Some(name.to_owned()), ..Self::new::<K>(connection) }
     }
 
     /// A full list by a fresh request, not before `at`. Until then the watch goes on.
@@ -92,7 +100,7 @@ impl Feed {
                 tokio::time::sleep_until(self.begin_at.into()).await;
                 self.begin_at = far_future();
                 self.stalls_at = Some(Instant::now() + LIST_STALL);
-                self.stream = Some((self.open)(&self.connection));
+                self.stream = Some((self.open)(&self.connection, self.only.as_deref()));
                 continue;
             };
             let patience = self.stalls_at.unwrap_or_else(far_future);
@@ -140,9 +148,12 @@ fn far_future() -> Instant {
     Instant::now() + Duration::from_hours(24)
 }
 
-fn open<K: Watched>(connection: &Connection) -> BoxStream<'static, Event> {
+fn open<K: Watched>(connection: &Connection, only: Option<&str>) -> BoxStream<'static, Event> {
     let api = Api::<Guarded<K>>::all(connection.client.clone());
-    let config = watcher::Config::default().page_size(PAGE).timeout(WATCH_SECONDS);
+    let mut config = watcher::Config::default().page_size(PAGE).timeout(WATCH_SECONDS);
+    if let Some(name) = only {
+        config = config.fields(&format!("metadata.name={name}"));
+    }
     let address = connection.address.clone();
     watcher(api, config)
         .map(move |event| match event {

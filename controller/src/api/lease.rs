@@ -68,6 +68,22 @@ pub(super) fn director_manager(node_name: &str) -> String {
     manager
 }
 
+/// The Node of this name, for what goes with it. A Director that is no node of the cluster has none.
+pub(super) async fn node_reference(
+    client: &Client,
+    name: &str,
+) -> Result<Option<OwnerReference>, kube::Error> {
+    let nodes: Api<Node> = Api::all(client.clone());
+    let uid = within(nodes.get_opt(name)).await?.and_then(|node| node.metadata.uid);
+    Ok(uid.map(|uid| OwnerReference {
+        api_version: "v1".to_owned(),
+        kind: "Node".to_owned(),
+        name: name.to_owned(),
+        uid,
+        ..OwnerReference::default()
+    }))
+}
+
 /// Keeps our Lease and watches the others'. It outlives the connection.
 pub(super) struct Leases {
     board: Board,
@@ -207,17 +223,10 @@ impl Leases {
         within(leases.patch(&identity.lease_name(), &params, &Patch::Apply(lease))).await.map(drop)
     }
 
-    /// The Node that the Lease goes with. A Director that is no node of the cluster has none.
+    /// The Node that the Lease goes with.
     async fn find_owner(&mut self, client: &Client, identity: &Identity) {
-        let nodes: Api<Node> = Api::all(client.clone());
-        if let Ok(Some(node)) = within(nodes.get_opt(&identity.node_name)).await {
-            self.owner = node.metadata.uid.map(|uid| OwnerReference {
-                api_version: "v1".to_owned(),
-                kind: "Node".to_owned(),
-                name: identity.node_name.clone(),
-                uid,
-                ..OwnerReference::default()
-            });
+        if let Ok(Some(node)) = node_reference(client, &identity.node_name).await {
+            self.owner = Some(node);
         }
     }
 

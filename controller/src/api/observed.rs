@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
-use lvs_crds::{RealServer, RealServerStatus, VirtualService, VirtualServiceStatus};
+use lvs_crds::{
+    Director, DirectorReport, RealServer, RealServerStatus, VirtualService, VirtualServiceStatus,
+};
 use lvs_plan::{Kind, Object, ObjectKey, Spec};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -16,20 +18,28 @@ use super::guarded::{Guarded, Malformed};
 pub(super) enum ServerStatus {
     VirtualService(VirtualServiceStatus),
     RealServer(RealServerStatus),
+    Director(DirectorReport),
 }
 
 impl ServerStatus {
     pub(super) fn as_virtual_service(&self) -> Option<&VirtualServiceStatus> {
         match self {
             Self::VirtualService(status) => Some(status),
-            Self::RealServer(_) => None,
+            Self::RealServer(_) | Self::Director(_) => None,
         }
     }
 
     pub(super) fn as_real_server(&self) -> Option<&RealServerStatus> {
         match self {
             Self::RealServer(status) => Some(status),
-            Self::VirtualService(_) => None,
+            Self::VirtualService(_) | Self::Director(_) => None,
+        }
+    }
+
+    pub(super) fn as_director(&self) -> Option<&DirectorReport> {
+        match self {
+            Self::Director(status) => Some(status),
+            Self::VirtualService(_) | Self::RealServer(_) => None,
         }
     }
 }
@@ -76,6 +86,19 @@ impl Watched for RealServer {
 
     fn status(json: Value) -> Option<ServerStatus> {
         serde_json::from_value(json).ok().map(ServerStatus::RealServer)
+    }
+}
+
+impl Watched for Director {
+    const KIND: Kind = Kind::Director;
+
+    fn into_parts(self) -> (ObjectMeta, Spec, Option<ServerStatus>) {
+        let Self { metadata, spec, status } = self;
+        (metadata, Spec::Director(Arc::new(spec)), status.map(ServerStatus::Director))
+    }
+
+    fn status(json: Value) -> Option<ServerStatus> {
+        serde_json::from_value(json).ok().map(ServerStatus::Director)
     }
 }
 

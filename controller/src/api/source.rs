@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use futures::FutureExt as _;
-use lvs_crds::{RealServer, VirtualService};
+use lvs_crds::{Director, RealServer, VirtualService};
 use lvs_plan::validate::Violation;
 use lvs_plan::{Change, Kind, ObjectKey, Spec};
 use tokio::sync::{mpsc, watch};
@@ -29,6 +29,10 @@ pub(super) struct Source {
     statuses: Statuses,
     sink: mpsc::Sender<Update>,
     contact: watch::Receiver<Contact>,
+    /// Whether it is known that our Director object is not there.
+    director_missing: watch::Sender<bool>,
+    /// Why it cannot be read, so that it is told once.
+    director_problem: Option<String>,
     changes: Vec<Change>,
     told: Option<SourceState>,
 }
@@ -62,6 +66,7 @@ impl Source {
         statuses: Statuses,
         sink: mpsc::Sender<Update>,
         contact: watch::Receiver<Contact>,
+        director_missing: watch::Sender<bool>,
     ) -> Self {
         let rules_in_force = previous.rules_in_force();
         let Previous { virtual_services, destinations } = previous;
@@ -74,12 +79,15 @@ impl Source {
             kinds: BTreeMap::from([
                 (Kind::VirtualService, watching(Store::of_virtual_services(virtual_services))),
                 (Kind::RealServer, watching(Store::of_real_servers(rules_in_force, destinations))),
+                (Kind::Director, watching(Store::of_directors())),
             ]),
             me,
             findings: BTreeMap::new(),
             statuses,
             sink,
             contact,
+            director_missing,
+            director_problem: None,
             changes: Vec::new(),
             told: None,
         }
@@ -100,6 +108,7 @@ impl Source {
         let mut feeds = BTreeMap::from([
             (Kind::VirtualService, Feed::new::<VirtualService>(connection.clone())),
             (Kind::RealServer, Feed::new::<RealServer>(connection.clone())),
+            (Kind::Director, Feed::of_one::<Director>(connection.clone(), &self.me)),
         ]);
         let mut contact = self.contact.clone();
         loop {
@@ -173,6 +182,29 @@ impl Source {
                 watching.trouble = true;
             }
         }
+        if kind == Kind::Director {
+            self.look_for_director();
+        }
+    }
+
+    /// Says whether our Director object has to be made, and once why it cannot be read. Rules do not wait for it: they
+    /// are served without it, too.
+    fn look_for_director(&mut self) {
+        let Some(Watching { store, problem, trouble }) = self.kinds.get(&Kind::Director) else { return };
+        let missing = store.is_listed() && store.is_empty();
+        self.director_missing.send_if_modified(|before| std::mem::replace(before, missing) != missing);
+        let problem = problem.as_ref().filter(|_| *trouble);
+        if problem != self.director_problem.as_ref() {
+            if let Some(problem) = problem {
+                warn!("the settings of this Director are not known: {problem}");
+            }
+            self.director_problem = problem.cloned();
+        }
+    }
+
+    /// The kinds that rules come from.
+    fn of_rules(&self) -> impl Iterator<Item = &Watching> {
+        self.kinds.iter().filter(|(kind, _)| **kind != Kind::Director).map(|(_, watching)| watching)
     }
 
     fn with_store(&mut self, kind: Kind, change: impl FnOnce(&mut Store) -> Option<Change>) {
@@ -188,7 +220,7 @@ impl Source {
             Spec::Malformed(violation) => {
                 self.findings.insert(object.key.clone(), finding(&object.key, violation));
             }
-            Spec::VirtualService(_) | Spec::RealServer(_) => {
+            Spec::VirtualService(_) | Spec::RealServer(_) | Spec::Director(_) => {
                 self.findings.remove(&object.key);
             }
         }
@@ -211,8 +243,7 @@ impl Source {
         if state.message != before {
             if state.message.is_empty() {
                 info!("the objects of the API server are up to date");
-            } else if self.contact.borrow().away.is_some()
-                || self.kinds.values().any(|watching| watching.trouble)
+            } else if self.contact.borrow().away.is_some() || self.of_rules().any(|watching| watching.trouble)
             {
                 warn!("{}", state.message);
             } else {
@@ -226,7 +257,7 @@ impl Source {
 
     fn state(&self) -> SourceState {
         let mut problems: Vec<&str> =
-            self.kinds.values().filter_map(|watching| watching.problem.as_deref()).collect();
+            self.of_rules().filter_map(|watching| watching.problem.as_deref()).collect();
         problems.sort_unstable();
         problems.dedup();
         let contact = self.contact.borrow();
@@ -237,7 +268,7 @@ impl Source {
             problems.push("waiting to see whether another Director lives");
         }
         SourceState {
-            complete: contact.role_decided && self.kinds.values().all(|watching| watching.store.is_listed()),
+            complete: contact.role_decided && self.of_rules().all(|watching| watching.store.is_listed()),
             up_to_date: problems.is_empty(),
             message: problems.join("; "),
             findings: self.findings.values().cloned().collect(),
@@ -260,3 +291,7 @@ fn finding(key: &ObjectKey, Violation { field, message }: &Violation) -> Finding
         message: message.clone(),
     }
 }
+
+#[cfg(test)]
+#[path = "source_tests.rs"]
+mod tests;

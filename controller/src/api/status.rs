@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
-use lvs_crds::{DirectorRole, DirectorStatus, RealServer, VirtualService};
+use lvs_crds::{Director, DirectorRole, DirectorStatus, RealServer, VirtualService};
 use lvs_plan::{Kind, ObjectKey};
 use tokio::sync::watch;
 use tokio::time::sleep_until;
@@ -196,7 +196,7 @@ impl Writer {
 
     fn writes(&self, key: &ObjectKey, entry: &Entry) -> Vec<Write> {
         let (entries, active_here) = match key.kind {
-            Kind::VirtualService => (Vec::new(), false),
+            Kind::VirtualService | Kind::Director => (Vec::new(), false),
             Kind::RealServer => self.served(entry),
         };
         let status = self.statuses.lock().get(key);
@@ -264,20 +264,26 @@ async fn apply(
     write: &Write,
 ) -> Result<Option<ServerStatus>, kube::Error> {
     match key.kind {
-        Kind::VirtualService => apply_to::<VirtualService>(connection, key, write).await,
-        Kind::RealServer => apply_to::<RealServer>(connection, key, write).await,
+        Kind::VirtualService => apply_to(namespaced::<VirtualService>(connection, key), key, write).await,
+        Kind::RealServer => apply_to(namespaced::<RealServer>(connection, key), key, write).await,
+        Kind::Director => {
+            apply_to(Api::<Guarded<Director>>::all(connection.client.clone()), key, write).await
+        }
     }
 }
 
-async fn apply_to<K>(
-    connection: &Connection,
-    key: &ObjectKey,
-    write: &Write,
-) -> Result<Option<ServerStatus>, kube::Error>
+fn namespaced<K>(connection: &Connection, key: &ObjectKey) -> Api<Guarded<K>>
 where
     K: Watched + kube::Resource<Scope = kube::core::NamespaceResourceScope>,
 {
-    let api = Api::<Guarded<K>>::namespaced(connection.client.clone(), &key.namespace);
+    Api::namespaced(connection.client.clone(), &key.namespace)
+}
+
+async fn apply_to<K: Watched>(
+    api: Api<Guarded<K>>,
+    key: &ObjectKey,
+    write: &Write,
+) -> Result<Option<ServerStatus>, kube::Error> {
     // The fields are ours alone; whoever else wrote them is overruled.
     let params = PatchParams::apply(&write.manager).force();
     let written = within(api.patch_status(&key.name, &params, &Patch::Apply(&write.body))).await?;

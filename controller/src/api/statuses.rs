@@ -143,6 +143,7 @@ impl Inherited {
                 (&status.conditions, own.map(|own| own.message.clone()))
             }
             ServerStatus::RealServer(status) => (&status.conditions, None),
+            ServerStatus::Director(status) => (&status.conditions, None),
         };
         let failing = conditions.iter().filter(|condition| condition.status != ConditionStatus::True);
         let failing: Vec<_> = failing

@@ -55,6 +55,11 @@ impl Store {
         Self { rules_of_unknown_origin: rules_in_force, destinations, ..Self::empty() }
     }
 
+    /// Our own Director object, from which no rules come.
+    pub(super) fn of_directors() -> Self {
+        Self::empty()
+    }
+
     fn empty() -> Self {
         Self {
             known: BTreeMap::new(),
@@ -70,6 +75,11 @@ impl Store {
     /// Whether a full list was believed.
     pub(super) fn is_listed(&self) -> bool {
         self.listed
+    }
+
+    /// Whether there is any object.
+    pub(super) fn is_empty(&self) -> bool {
+        self.known.is_empty()
     }
 
     /// The list that waits for a second one.
@@ -157,7 +167,7 @@ impl Store {
 fn address(object: &Object) -> Option<IpAddr> {
     match &object.spec {
         Spec::RealServer(spec) => spec.address.parse().ok(),
-        Spec::VirtualService(_) | Spec::Malformed(_) => None,
+        Spec::VirtualService(_) | Spec::Director(_) | Spec::Malformed(_) => None,
     }
 }
 

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use lvs_crds::{ConditionStatus, DirectorRole, RealServerCounts, RealServerSpec, VirtualServiceSpec};
+use lvs_crds::{
+    ConditionStatus, DirectorRole, DirectorSpec, RealServerCounts, RealServerSpec, VirtualServiceSpec,
+};
 use lvs_plan::conditions::ConditionValue;
 use lvs_plan::{Kind, Object, ObjectKey, Reason, Spec};
 use serde_json::json;
@@ -46,6 +48,25 @@ pub(crate) fn real_server(name: &str, virtual_services: &[&str]) -> Entry {
             director: None,
             real_servers: None,
             virtual_services: virtual_services.iter().map(|name| virtual_service_key(name)).collect(),
+        },
+    }
+}
+
+/// A Director whose kernel is as it must be, or whose `KernelReady` has this reason.
+pub(crate) fn director(name: &str, reason: Reason) -> Entry {
+    let holds = reason == Reason::Ready;
+    let conditions = ["KernelReady", "Ready"].map(|type_| condition(type_, holds, reason)).to_vec();
+    let spec = Spec::Director(Arc::new(DirectorSpec::default()));
+    let mut object = object(Kind::Director, name, spec);
+    object.key = ObjectKey::new(Kind::Director, "", name);
+    Entry {
+        object: object.into(),
+        verdict: Verdict {
+            conditions,
+            observed_generation: 1,
+            director: None,
+            real_servers: None,
+            virtual_services: Vec::new(),
         },
     }
 }

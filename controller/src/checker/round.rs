@@ -12,6 +12,7 @@ use lvs_checks::{Failure, Kind, Prepared, Target};
 use lvs_plan::health::{Probe, ProbeKind, Schedule, Terms, Track, Verdict};
 use tracing::warn;
 
+use super::tally::{Tallies, Tally};
 use super::{News, Order};
 
 /// What fails on this host is said so often at most.
@@ -23,12 +24,14 @@ struct Watched {
     check: Arc<(Prepared, Target)>,
     track: Track,
     under_way: bool,
+    tally: Arc<Tally>,
     /// The reason of the last failure that the driver was told.
     told: Option<&'static str>,
 }
 
 struct Done {
     id: u64,
+    took: Duration,
     result: Result<(), Failure>,
 }
 
@@ -43,6 +46,8 @@ pub(super) struct Round {
     /// What the driver is to be told.
     news: Vec<News>,
     complained: Option<Instant>,
+    /// How often the tallies were asked for.
+    asked: u32,
 }
 
 impl Round {
@@ -55,6 +60,7 @@ impl Round {
             under_way: FuturesUnordered::new(),
             news: Vec::new(),
             complained: None,
+            asked: 0,
         }
     }
 
@@ -85,8 +91,19 @@ impl Round {
         let id = self.last_id;
         self.schedule.add(id, probe.terms.interval, now);
         self.ids.insert(probe.clone(), id);
-        self.watched
-            .insert(id, Watched { probe, check, track: Track::default(), under_way: false, told: None });
+        let tally = Arc::new(Tally::new(self.asked));
+        self.watched.insert(
+            id,
+            Watched { probe, check, track: Track::default(), under_way: false, tally, told: None },
+        );
+    }
+
+    /// Those of every probe.
+    pub(super) fn tallies(&mut self) -> Tallies {
+        let of = self.watched.values().map(|watched| (watched.probe.clone(), Arc::clone(&watched.tally)));
+        let tallies = Tallies { asked: self.asked, of: of.collect() };
+        self.asked = self.asked.wrapping_add(1);
+        tallies
     }
 
     /// A check under way ends by its timeout; nobody waits for its result.
@@ -130,7 +147,9 @@ impl Round {
             let timeout = watched.probe.terms.timeout;
             self.under_way.push(Box::pin(async move {
                 let (prepared, target) = &*check;
-                Done { id, result: lvs_checks::check(prepared, target, timeout).await }
+                let begun = Instant::now();
+                let result = lvs_checks::check(prepared, target, timeout).await;
+                Done { id, took: begun.elapsed(), result }
             }));
         }
     }
@@ -138,6 +157,7 @@ impl Round {
     fn take_in(&mut self, done: Done) {
         let Some(watched) = self.watched.get_mut(&done.id) else { return };
         watched.under_way = false;
+        watched.tally.note(done.took, done.result.as_ref().err().map(Failure::reason));
         let failure = match done.result {
             Ok(()) => None,
             Err(failure) if failure.is_ours() => {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use lvs_crds::{
-    Condition, ConditionStatus, DirectorRole, DirectorStatus, GROUP, RealServerStatus, VERSION,
-    VirtualServiceStatus,
+    Condition, ConditionStatus, DirectorReport, DirectorRole, DirectorStatus, GROUP, RealServerStatus,
+    VERSION, VirtualServiceStatus,
 };
 use lvs_plan::{Kind, ObjectKey, Spec};
 use serde::Serialize;
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::board::{Content, Entry};
 use crate::source::SourceState;
-use crate::status_value::{real_server_status, virtual_service_status};
+use crate::status_value::{director_report, real_server_status, virtual_service_status};
 
 /// Why the agent is not ready; empty when it is.
 pub(super) fn not_ready(content: &Content) -> Vec<String> {
@@ -83,6 +83,7 @@ struct Since {
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 enum Status {
+    Director(DirectorReport),
     VirtualService(VirtualServiceStatus),
     RealServer(RealServerStatus),
 }
@@ -101,6 +102,7 @@ struct Item<'a> {
 #[serde(rename_all = "camelCase")]
 struct Metadata<'a> {
     name: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
     namespace: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     uid: &'a str,
@@ -114,6 +116,7 @@ struct Metadata<'a> {
 #[derive(Serialize)]
 #[serde(untagged)]
 enum ItemSpec<'a> {
+    Director(&'a lvs_crds::DirectorSpec),
     VirtualService(&'a lvs_crds::VirtualServiceSpec),
     RealServer(&'a lvs_crds::RealServerSpec),
     /// Empty: the condition `Accepted` says what is wrong with the real one.
@@ -138,6 +141,7 @@ impl Statuses {
                     let previous = before.virtual_service(node_name);
                     Status::VirtualService(virtual_service_status(entry, node_name, Some(&previous), now))
                 }
+                Kind::Director => Status::Director(director_report(entry, Some(&before.director()), now)),
                 Kind::RealServer => {
                     Status::RealServer(real_server_status(entry, Some(&before.real_server()), now))
                 }
@@ -158,6 +162,7 @@ impl Shown {
         let (conditions, directors) = match status {
             Status::VirtualService(status) => (&status.conditions, status.directors.as_slice()),
             Status::RealServer(status) => (&status.conditions, &[][..]),
+            Status::Director(status) => (&status.conditions, &[][..]),
         };
         let conditions = entry.verdict.conditions.iter().zip(conditions);
         let conditions = conditions.filter_map(|(value, condition)| {
@@ -188,6 +193,10 @@ impl Shown {
 
     fn real_server(&self) -> RealServerStatus {
         RealServerStatus { conditions: self.conditions(), ..RealServerStatus::default() }
+    }
+
+    fn director(&self) -> DirectorReport {
+        DirectorReport { conditions: self.conditions(), ..DirectorReport::default() }
     }
 
     fn conditions(&self) -> Vec<Condition> {
@@ -224,8 +233,9 @@ fn item(entry: &Entry, status: Status) -> Item<'_> {
         spec: match &object.spec {
             Spec::VirtualService(spec) => ItemSpec::VirtualService(spec),
             Spec::RealServer(spec) => ItemSpec::RealServer(spec),
+            Spec::Director(spec) => ItemSpec::Director(spec),
             Spec::Malformed(_) => ItemSpec::Malformed(match object.key.kind {
-                Kind::VirtualService => json!({}),
+                Kind::Director | Kind::VirtualService => json!({}),
                 Kind::RealServer => json!({"address": ""}),
             }),
         },

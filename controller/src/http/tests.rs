@@ -2,9 +2,14 @@ use lvs_plan::Reason;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+use super::fixtures as served_by;
 use super::*;
 use crate::board::fixtures;
+use crate::counters::fake::FakeCounters;
 use crate::source::{Finding, SourceState};
+use crate::view::fixtures::FakeDriver;
+
+mod stream;
 
 fn free_port() -> SocketAddr {
     "127.0.0.1:0".parse().expect("an address")
@@ -16,15 +21,18 @@ struct Served {
     scrape: SocketAddr,
     board: Board,
     metrics: Metrics,
+    driver: FakeDriver,
+    counters: FakeCounters,
     task: JoinHandle<()>,
 }
 
 async fn served() -> Served {
-    let (board, metrics) = (Board::default(), Metrics::new("d1"));
+    let (sources, driver, counters) = served_by::controlled(Board::default());
+    let (board, metrics) = (sources.board.clone(), sources.metrics.clone());
     let servers = Servers::bind(free_port(), Some(free_port())).await.expect("there are free ports");
     let (http, scrape) = servers.addresses().expect("they are bound");
-    let task = servers.serve(board.clone(), metrics.clone(), "d1".to_owned());
-    Served { http, scrape: scrape.expect("it was asked for"), board, metrics, task }
+    let task = servers.serve(sources);
+    Served { http, scrape: scrape.expect("it was asked for"), board, metrics, driver, counters, task }
 }
 
 impl Served {
@@ -178,7 +186,7 @@ async fn the_scraping_address_has_nothing_that_names_objects() {
         assert_eq!(get(served.scrape, path).await.status, 200, "{path}");
     }
     assert_eq!(get(served.scrape, "/readyz").await.status, 503);
-    for path in ["/status", "/debug/state", "/"] {
+    for path in ["/status", "/debug/state", "/", "/events"] {
         let answer = get(served.scrape, path).await;
         assert_eq!(answer.status, 404, "{path}");
         assert!(!answer.body.contains("/debug/state  "), "{}", answer.body);
@@ -189,7 +197,7 @@ async fn the_scraping_address_has_nothing_that_names_objects() {
 async fn an_unknown_path_says_which_ones_there_are() {
     let answer = get(served().await.http, "/state?x=1").await;
     assert_eq!(answer.status, 404);
-    for path in ["/state", "/healthz", "/readyz", "/metrics", "/status", "/debug/state"] {
+    for path in ["/state", "/healthz", "/readyz", "/metrics", "/ ", "/events", "/status", "/debug/state"] {
         assert!(answer.body.contains(path), "{path} is not in {}", answer.body);
     }
 }

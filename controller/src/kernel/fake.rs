@@ -9,6 +9,7 @@ use std::time::Duration;
 use lvs_net::announce::Announced;
 use lvs_net::preflight::Finding;
 use lvs_plan::diff::{Holder, Probe};
+use lvs_plan::settings::{Difference, Setting, Values, WriteError};
 use lvs_plan::step::{Step, StepError};
 use lvs_plan::{DestinationKey, DestinationSettings, Service, ServiceKey, ServiceSettings};
 
@@ -69,6 +70,12 @@ pub struct FakeKernel {
     pub findings: Vec<Finding>,
     /// Questions for the MAC addresses of real servers: their number, their link and whom they ask.
     pub to_identify: Vec<(u64, u32, Vec<IpAddr>)>,
+    /// The settings of IPVS.
+    pub settings: Values,
+    /// Why none of them can be written.
+    pub settings_locked: Option<WriteError>,
+    /// Settings that were written.
+    pub settings_written: Vec<Difference>,
     /// VIPs whose claims by others are listened for.
     pub listening: BTreeSet<IpAddr>,
 }
@@ -76,7 +83,21 @@ pub struct FakeKernel {
 impl FakeKernel {
     /// An empty kernel with one link, `eth0`.
     pub fn new() -> Self {
-        Self { link: Some("eth0".into()), marks_addresses: true, ..Self::default() }
+        let settings = [
+            (Setting::ExpireNodestConn, 0),
+            (Setting::ExpireQuiescentTemplate, 0),
+            (Setting::Conntrack, 0),
+            (Setting::ConnReuseMode, 1),
+            (Setting::TcpTimeout, 900),
+            (Setting::TcpFinTimeout, 120),
+            (Setting::UdpTimeout, 300),
+        ];
+        Self {
+            link: Some("eth0".into()),
+            marks_addresses: true,
+            settings: settings.into(),
+            ..Self::default()
+        }
     }
 
     /// Answers every probe that waits.
@@ -212,6 +233,24 @@ impl Kernel for FakeKernel {
             hasher.finish()
         };
         Ok(self.table.iter().map(|(key, service)| (*key, fingerprint(service))).collect())
+    }
+
+    fn settings(&mut self, timeouts: bool) -> Result<Values, KernelError> {
+        self.read()?;
+        let asked_for = |setting: &Setting| timeouts || setting.sysctl().is_some();
+        Ok(self.settings.iter().filter(|(setting, _)| asked_for(setting)).map(|(k, v)| (*k, *v)).collect())
+    }
+
+    fn write_settings(&mut self, writes: &[Difference]) -> Vec<Result<(), WriteError>> {
+        let write = |write: &Difference| {
+            if let Some(why) = &self.settings_locked {
+                return Err(why.clone());
+            }
+            self.settings.insert(write.setting, write.to);
+            self.settings_written.push(*write);
+            Ok(())
+        };
+        writes.iter().map(write).collect()
     }
 
     fn processor_time(&self) -> Duration {

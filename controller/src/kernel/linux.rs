@@ -1,7 +1,8 @@
 //! The real kernel: IPVS by `lvs-ipvs`, the network by `lvs-net`.
 
-mod convert;
+pub(crate) mod convert;
 mod rivals;
+mod settings;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
@@ -16,6 +17,7 @@ use lvs_net::link::Snapshot;
 use lvs_net::preflight::{self, Finding};
 use lvs_net::{Net, interface, segment, sysctl};
 use lvs_plan::ServiceKey;
+use lvs_plan::settings::{Difference, Values, WriteError};
 use lvs_plan::step::{Step, StepError};
 use tokio::runtime::Handle;
 use tracing::{debug, warn};
@@ -222,6 +224,28 @@ impl Kernel for LinuxKernel {
     fn glance(&mut self) -> Result<Glance, KernelError> {
         lvs_ipvs::glance(|key| convert::plan_key(&key))
             .map_err(|error| KernelError::Ipvs(format!("cannot glance at the IPVS table: {error}")))
+    }
+
+    fn settings(&mut self, timeouts: bool) -> Result<Values, KernelError> {
+        let mut values = settings::sysctls(Path::new(sysctl::ROOT))?;
+        if timeouts {
+            values.extend(settings::timeouts(self.read(lvs_ipvs::Client::timeouts)?));
+        }
+        Ok(values)
+    }
+
+    fn write_settings(&mut self, writes: &[Difference]) -> Vec<Result<(), WriteError>> {
+        let roots = [sysctl::ROOT, sysctl::HOST_ROOT].map(Path::new);
+        let timeouts = settings::command(writes).map(|command| {
+            let client = self.ipvs().map_err(|error| WriteError::NotAllowed(error.to_string()))?;
+            client.execute(&command).map_err(|error| settings::timeouts_error(&error))
+        });
+        let write = |write: &Difference| match write.setting.sysctl() {
+            Some(name) => settings::write(&roots, name, write.to),
+            // All of them were written at once.
+            None => timeouts.clone().unwrap_or(Ok(())),
+        };
+        writes.iter().map(write).collect()
     }
 
     fn processor_time(&self) -> Duration {

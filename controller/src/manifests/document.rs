@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use lvs_crds::{GROUP, RealServerSpec, VERSION, VirtualServiceSpec};
+use lvs_crds::{DirectorSpec, GROUP, RealServerSpec, VERSION, VirtualServiceSpec};
 use lvs_plan::{Kind, ObjectKey, Spec};
 use serde::de::DeserializeOwned;
 
@@ -147,9 +147,13 @@ impl Reading {
             "RealServer" => (Kind::RealServer, |node, path, faults| {
                 spec::<RealServerSpec>(node, path, faults).map(|spec| Spec::RealServer(Arc::new(spec)))
             }),
+            "Director" => (Kind::Director, |node, path, faults| {
+                spec::<DirectorSpec>(node, path, faults).map(|spec| Spec::Director(Arc::new(spec)))
+            }),
             other => {
-                let message =
-                    format!("{GROUP}/{VERSION} has no kind {other:?}; it has VirtualService and RealServer");
+                let message = format!(
+                    "{GROUP}/{VERSION} has no kind {other:?}; it has VirtualService, RealServer and Director"
+                );
                 return self.at_entry(node, path, "kind", message);
             }
         };
@@ -205,8 +209,12 @@ fn metadata(
     let path = Path::Key(path, "metadata");
     let meta: ObjectMeta = typed::read(entry, &path, faults)?;
     let before = faults.len();
-    let namespace = meta.namespace.unwrap_or_else(|| "default".to_owned());
-    if !is_label(&namespace) {
+    // As an API server does, a namespace of a kind that has none is passed over.
+    let namespace = match kind {
+        Kind::Director => String::new(),
+        Kind::VirtualService | Kind::RealServer => meta.namespace.unwrap_or_else(|| "default".to_owned()),
+    };
+    if kind != Kind::Director && !is_label(&namespace) {
         faults.push(bad_name(entry, &path, "namespace", &namespace, "of at most 63 of a-z 0-9 -"));
     }
     match &meta.name {
@@ -301,6 +309,19 @@ mod tests {
             ]
         );
         assert_eq!(parsed.objects[1].labels["app"], "web");
+    }
+
+    #[test]
+    fn a_director_has_no_namespace_whatever_its_document_says() {
+        let director = "apiVersion: lvs-operator.dev/v1alpha1\nkind: Director\n\
+                        metadata: {name: d1, namespace: shop}\nspec: {timeouts: {udp: 30}}\n";
+        let parsed = parse(director.as_bytes()).unwrap();
+        assert_eq!(parsed.objects[0].key, ObjectKey::new(Kind::Director, "", "d1"));
+        assert_eq!(parsed.objects[0].key.to_string(), "d1");
+        let Spec::Director(spec) = &parsed.objects[0].spec else { panic!("a Director") };
+        assert_eq!(spec.timeouts.unwrap().udp, Some(30));
+        let (line, field, _) = only_fault(&director.replace("udp", "upd"));
+        assert_eq!((line, field.as_str()), (4, "spec.timeouts.upd"));
     }
 
     #[test]

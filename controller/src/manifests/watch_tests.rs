@@ -78,7 +78,7 @@ fn said(update: &Update) -> Vec<String> {
         .map(|change| match change {
             Change::Upsert(object) => match &object.spec {
                 Spec::VirtualService(spec) => format!("{} = {}", object.key.name, spec.ports[0].port),
-                Spec::RealServer(_) | Spec::Malformed(_) => object.key.name.to_string(),
+                Spec::RealServer(_) | Spec::Director(_) | Spec::Malformed(_) => object.key.name.to_string(),
             },
             Change::Removed(key) => format!("{} is gone", key.name),
         })

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use lvs_crds::{Condition, ConditionStatus, RealServer, VirtualService};
+use lvs_crds::{Condition, ConditionStatus, Director, RealServer, VirtualService};
 use serde::Deserialize;
 
 use crate::source::Finding;
@@ -21,6 +21,7 @@ pub(super) struct List {
 enum Item {
     VirtualService(Box<VirtualService>),
     RealServer(Box<RealServer>),
+    Director(Box<Director>),
 }
 
 /// What `/debug/state` says of the agent itself.
@@ -120,6 +121,9 @@ fn remarks(text: &mut String, item: &Item) {
         Item::RealServer(object) => {
             ("RealServer", &object.metadata, object.status.as_ref().map(|status| &status.conditions))
         }
+        Item::Director(object) => {
+            ("Director", &object.metadata, object.status.as_ref().map(|status| &status.conditions))
+        }
     };
     let conditions = conditions.into_iter().flatten().filter(|condition| condition.type_ != "Ready");
     let worth_saying: Vec<&Condition> = conditions
@@ -128,7 +132,8 @@ fn remarks(text: &mut String, item: &Item) {
     if worth_saying.is_empty() {
         return;
     }
-    let _ = writeln!(text, "\n{kind} {}:", names(metadata).join("/"));
+    let names = names(metadata).into_iter().filter(|name| !name.is_empty()).collect::<Vec<_>>();
+    let _ = writeln!(text, "\n{kind} {}:", names.join("/"));
     for Condition { type_, status, last_transition_time, reason, message, .. } in worth_saying {
         let line = match status {
             ConditionStatus::True => format!("{type_}: {message}"),
@@ -231,6 +236,21 @@ default    rs1         192.168.40.12  2       True   default/web
             "  Accepted: WeightsIgnored: scheduler rr ignores weights\n  \
              Announced is False since 2026-11-24T13:00:00Z, VIPConflict: 172.16.21.10 is not bound\n"
         );
+    }
+
+    #[test]
+    fn a_director_is_shown_only_if_something_is_wrong_with_it() {
+        let director = |status, reason, message| {
+            json!({
+                "apiVersion": "lvs-operator.dev/v1alpha1", "kind": "Director", "metadata": {"name": "d1"}, "spec": {},
+                "status": {"conditions": [condition("KernelReady", status, reason, message)]},
+            })
+        };
+        assert!(!rendered(&[director("True", "Ready", "")], &ready_state()).contains("Director d1:\n"));
+        let text = rendered(&[director("False", "ForeignIPVS", "words")], &ready_state());
+        let expected =
+            "Director d1:\n  KernelReady is False since 2026-11-24T13:00:00Z, ForeignIPVS: words\n";
+        assert!(text.ends_with(expected), "{text}");
     }
 
     #[test]

@@ -8,14 +8,14 @@ use lvs_plan::{DestinationKey, Kind, ObjectKey, ServiceKey};
 use tracing::warn;
 
 use super::Driver;
-use crate::kernel::Kernel;
+use crate::kernel::{Counted, Kernel};
 
 /// Every real server that drains.
 #[derive(Debug, Default)]
 pub(super) struct Drains(BTreeMap<ObjectKey, Drain>);
 
 /// Where a real server's connections are counted, and how long it may take.
-type Places = (Vec<(ServiceKey, DestinationKey)>, Duration);
+pub(super) type Places = (Vec<(ServiceKey, DestinationKey)>, Duration);
 
 impl Drains {
     pub(super) fn of(&self, real_server: &ObjectKey) -> Option<&Drain> {
@@ -58,48 +58,51 @@ impl<K: Kernel> Driver<K> {
         if due.is_empty() {
             return Vec::new();
         }
-        let places: BTreeMap<ObjectKey, Places> = due.into_iter().map(|key| self.places(key)).collect();
+        let places: BTreeMap<ObjectKey, Places> =
+            due.into_iter().map(|key| (key.clone(), self.places(&key))).collect();
         let services: BTreeSet<ServiceKey> =
             places.values().flat_map(|(places, _)| places).map(|(service, _)| *service).collect();
-        let counted = match self.kernel.connections(&services) {
-            Ok(counted) => counted,
-            Err(error) => {
-                // The next pass reads the kernel too, and says it louder.
-                warn!(%error, "the connections of draining real servers cannot be counted");
-                BTreeMap::new()
-            }
-        };
-        let complete = services.iter().all(|service| counted.contains_key(service));
+        let counted = self.count_connections(&services);
         let mut changed = Vec::new();
         for (key, (places, timeout)) in places {
+            let Some(drain) = self.health.drains.0.get_mut(&key) else { continue };
+            let Some(counted) = &counted else {
+                drain.postpone(now);
+                continue;
+            };
             let of_place = |(service, destination): &(ServiceKey, DestinationKey)| {
                 let destination = counted.get(service)?.get(destination)?;
                 Some(destination.active)
             };
             let active: u32 = places.iter().filter_map(of_place).sum();
-            let Some(drain) = self.health.drains.0.get_mut(&key) else { continue };
-            if complete && drain.count(active, timeout, now) {
+            if drain.count(active, timeout, now) {
                 changed.push(key);
-            } else if !complete {
-                drain.postpone(now);
             }
         }
         changed
     }
 
-    fn places(&self, key: ObjectKey) -> (ObjectKey, Places) {
+    /// Connections of these services, if they can be counted.
+    pub(super) fn count_connections(&mut self, services: &BTreeSet<ServiceKey>) -> Option<Counted> {
+        let counted = self.kernel.connections(services);
+        // The next pass reads the kernel too, and says it louder.
+        counted.inspect_err(|error| warn!(%error, "connections cannot be counted")).ok()
+    }
+
+    /// The destinations of a real server, and how long it may take to drain.
+    pub(super) fn places(&self, key: &ObjectKey) -> Places {
         let mut places = Vec::new();
         let mut timeout = Duration::ZERO;
-        let selected_by = self.inventory.real_server(&key).map(|record| &record.selected_by);
+        let selected_by = self.inventory.real_server(key).map(|record| &record.selected_by);
         for owner in selected_by.into_iter().flatten() {
             let Some(record) = self.inventory.virtual_service(owner) else { continue };
             let policy = record.in_force.as_ref().map(|version| version.policy().drain_timeout);
             for (service, desired) in &record.desired().services {
-                let mine = desired.destinations.iter().filter(|(_, wanted)| wanted.owner == key);
+                let mine = desired.destinations.iter().filter(|(_, wanted)| wanted.owner == *key);
                 places.extend(mine.map(|(destination, _)| (*service, *destination)));
             }
             timeout = timeout.max(policy.unwrap_or_default());
         }
-        (key, (places, timeout))
+        (places, timeout)
     }
 }

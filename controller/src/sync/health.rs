@@ -13,6 +13,7 @@ use lvs_plan::service::DestinationSettings;
 use lvs_plan::{DesiredDestination, DesiredService, DestinationKey, ObjectKey, Service, ServiceKey};
 
 use super::drains::Drains;
+use super::overloads::Overloads;
 use crate::checker::{News, Order, Orders};
 
 /// What is known of every probe, and what follows for every service that is not simply as declared.
@@ -26,6 +27,7 @@ pub(super) struct Health {
     /// When time alone changes something.
     changes: BTreeSet<(Instant, ServiceKey)>,
     pub(super) drains: Drains,
+    pub(super) overloads: Overloads,
 }
 
 /// A probe in use.
@@ -170,7 +172,7 @@ impl Health {
     /// When time alone changes something next, or connections are to be counted.
     pub(super) fn next(&self) -> Option<Instant> {
         let change = self.changes.first().map(|(at, _)| *at);
-        change.into_iter().chain(self.drains.next()).min()
+        [change, self.drains.next(), self.overloads.next()].into_iter().flatten().min()
     }
 }
 
@@ -186,5 +188,9 @@ impl Checks for Health {
 
     fn drain(&self, real_server: &ObjectKey) -> Option<&Drain> {
         self.drains.of(real_server)
+    }
+
+    fn overloaded(&self, real_server: &ObjectKey) -> Option<&BTreeSet<ServiceKey>> {
+        self.overloads.of(real_server)
     }
 }

@@ -196,3 +196,36 @@ fn a_failed_server_is_removed_when_its_time_is_over_and_the_driver_wakes_for_it(
     checked.told(Verdict::Up);
     assert_eq!(checked.steps(), ["add destination TCP 172.16.21.10:80 -> 192.168.40.12:80 direct weight 1"]);
 }
+
+#[test]
+fn a_thousand_servers_that_fail_at_once_are_a_write_each_and_in_panic_none_is_left_without_weight() {
+    const SERVERS: usize = 1000;
+    let mut checked = Checked::over(Node::new());
+    checked.declare("web", 80, &json!({"panicThresholdPercent": 50}));
+    let server = |number: usize| {
+        let address = IpAddr::from([10, 1, (number / 250) as u8, 1 + (number % 250) as u8]);
+        let spec = serde_json::from_value(json!({"address": address})).expect("a spec");
+        let spec = Spec::RealServer(Arc::new(spec));
+        Change::upsert(object(Kind::RealServer, &format!("rs{number}"), spec, None))
+    };
+    checked.node.deliver((0..SERVERS).map(server).collect());
+    checked.node.settle();
+    let probes: Vec<Probe> = checked.node.driver.health.probes().cloned().collect();
+    assert_eq!(probes.len(), SERVERS);
+    let news = |verdict| move |probe: &Probe| News { probe: probe.clone(), verdict, failure: None };
+    checked.node.driver.checked(probes.iter().map(news(Verdict::Up)).collect());
+    checked.steps();
+
+    // Below half they take connections again, all of them: what failed before that was written twice.
+    let mut writes = Vec::new();
+    for some in probes.chunks(100) {
+        checked.node.driver.checked(some.iter().map(news(Verdict::Down)).collect());
+        writes.push(checked.steps().len());
+    }
+    assert_eq!(writes, [100, 100, 100, 100, 100, 500, 0, 0, 0, 0]);
+    let table = &checked.node.driver.kernel.table[&key(80)];
+    assert!(table.destinations.values().all(|destination| destination.weight == 1));
+    let content = checked.node.board.lock();
+    let web = &content.entries[&ObjectKey::new(Kind::VirtualService, "default", "web")].verdict;
+    assert!(web.conditions.iter().any(|condition| condition.reason == Reason::Panic));
+}

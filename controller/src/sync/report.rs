@@ -13,6 +13,7 @@ use lvs_plan::step::{Applied, Step};
 use lvs_plan::{Object, ObjectKey, Reason, ServiceKey};
 use tracing::info;
 
+use super::settings::Settings;
 use super::vips::DecidedVips;
 use super::{Driver, LOGGED};
 use crate::board::{DirectorVerdict, Entry, Failing, Transition, Verdict};
@@ -66,6 +67,7 @@ impl<K: Kernel> Driver<K> {
         for key in std::mem::take(&mut self.backlog.objects) {
             self.publish(&key);
         }
+        self.doubt_settings();
     }
 
     /// What stands against each object that is refused, or that the kernel will not get as declared.
@@ -73,7 +75,8 @@ impl<K: Kernel> Driver<K> {
         let virtual_services = self.inventory.virtual_services().map(|(key, _)| key);
         let keys = virtual_services.chain(self.inventory.real_servers().map(|(key, _)| key));
         let keys: BTreeSet<&ObjectKey> = keys.collect();
-        keys.into_iter().filter_map(|key| {
+        let of_director = self.settings.as_ref().and_then(Settings::refusal);
+        let of_rules = keys.into_iter().filter_map(|key| {
             let entry = self.entry(key)?;
             let refused = entry.verdict.conditions.iter().find(|condition| {
                 let settled = condition.type_ == "Accepted"
@@ -87,11 +90,12 @@ impl<K: Kernel> Driver<K> {
                 settled && !condition.holds()
             })?;
             Some(format!("{} {key}: {}: {}", key.kind.as_str(), refused.reason, refused.message))
-        })
+        });
+        of_director.into_iter().chain(of_rules)
     }
 
     /// Puts the verdict on one object on the board, if it differs from what is there.
-    fn publish(&self, key: &ObjectKey) {
+    pub(super) fn publish(&self, key: &ObjectKey) {
         let entry = self.entry(key);
         let mut content = self.board.lock();
         let previous = content.entries.get(key);
@@ -118,6 +122,7 @@ impl<K: Kernel> Driver<K> {
 
     fn entry(&self, key: &ObjectKey) -> Option<Entry> {
         match key.kind {
+            Kind::Director => self.settings.as_ref()?.entry(key),
             Kind::VirtualService => {
                 let record = self.inventory.virtual_service(key)?;
                 let findings = Findings {
@@ -345,6 +350,8 @@ fn transitions(object: &Object, before: &[ConditionValue], after: &[ConditionVal
             "Ready" => false,
             // That it drains was asked for.
             "Drained" => condition.holds(),
+            // Both ways, and not that a new one is in order.
+            "Overloaded" => condition.holds() || old.is_some(),
             "Healthy" if condition.holds() => old.is_some_and(|old| old.status == ConditionStatus::False),
             _ => !condition.holds() && !is_on_the_way(condition),
         }
@@ -352,10 +359,12 @@ fn transitions(object: &Object, before: &[ConditionValue], after: &[ConditionVal
     news.map(|condition| transition_to(object, condition)).collect()
 }
 
-/// On the way to the first result there is nothing to tell yet.
+/// On the way to the first result there is nothing to tell yet, and of a kernel that cannot be read the log tells.
 fn is_on_the_way(condition: &ConditionValue) -> bool {
     match condition.status {
-        ConditionStatus::False => matches!(condition.reason, Reason::Pending | Reason::NoActiveDirector),
+        ConditionStatus::False => {
+            matches!(condition.reason, Reason::Pending | Reason::NoActiveDirector | Reason::KernelUnreadable)
+        }
         ConditionStatus::Unknown => matches!(condition.reason, Reason::CheckPending | Reason::NoneInService),
         ConditionStatus::True => false,
     }
@@ -366,16 +375,21 @@ fn transition_to(object: &Object, condition: &ConditionValue) -> Transition {
     let (action, reason, note) = match *type_ {
         "Accepted" => ("Validate", Reason::Refused, format!("{reason}: {message}")),
         "Healthy" => ("Check", *reason, message.clone()),
-        "Drained" => ("Drain", *reason, message.clone()),
+        "Drained" | "Overloaded" => ("Count", *reason, message.clone()),
         _ => ("Program", *reason, message.clone()),
     };
-    let note = if note.is_empty() { "every check of it holds again".to_owned() } else { note };
+    let note = match *type_ {
+        "Healthy" if note.is_empty() => "every check of it holds again".to_owned(),
+        "Overloaded" if note.is_empty() => "gets new connections again".to_owned(),
+        _ => note,
+    };
     let failing = Failing { type_, reason: condition.reason, generation: object.generation };
     Transition {
         object: object.key.clone(),
         uid: object.uid.clone(),
         reason,
-        warning: !condition.holds() || reason == Reason::DrainTimeout,
+        warning: matches!(reason, Reason::DrainTimeout | Reason::AboveThreshold)
+            || !(condition.holds() || reason == Reason::BelowThreshold),
         action,
         note,
         condition: (!condition.holds()).then_some(failing),

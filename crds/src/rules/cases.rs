@@ -2,6 +2,7 @@
 //!
 //! The same objects meet the CEL forms here, the Rust twins in `lvs-plan`, and a real API server in the lab.
 
+mod director;
 mod health_check;
 mod real_server;
 mod verdict;
@@ -80,5 +81,6 @@ pub fn all() -> Vec<Case> {
     let mut cases = virtual_service::cases();
     cases.extend(real_server::cases());
     cases.extend(health_check::cases());
+    cases.extend(director::cases());
     cases
 }

@@ -8,6 +8,7 @@
 
 #[cfg(any(test, feature = "test-cases"))]
 pub mod cases;
+mod director;
 mod health_check;
 mod real_server;
 mod schema;
@@ -15,6 +16,7 @@ mod schema;
 mod tests;
 mod virtual_service;
 
+pub use director::{DirectorRule, MAX_TIMEOUT_SECONDS};
 pub use health_check::{
     HealthCheckRule, HttpRule, MAX_CA, MAX_DATAGRAM, MAX_ENTRIES, MAX_REGEX, Scheme, TlsPlace, TlsRule,
     of_health_check,
@@ -166,6 +168,11 @@ pub fn of_real_server() -> impl Iterator<Item = Rule> {
     RealServerRule::ALL.iter().map(|rule| rule.rule()).chain(of_health_check())
 }
 
+/// All rules of a Director.
+pub fn of_director() -> impl Iterator<Item = Rule> {
+    DirectorRule::ALL.iter().map(|rule| rule.rule())
+}
+
 /// Writes the rules of a virtual service into the schema of its spec.
 pub(crate) fn virtual_service_schema(schema: &mut Schema) {
     tidy(schema);
@@ -176,4 +183,10 @@ pub(crate) fn virtual_service_schema(schema: &mut Schema) {
 pub(crate) fn real_server_schema(schema: &mut Schema) {
     tidy(schema);
     of_real_server().for_each(|rule| schema::add(schema, rule));
+}
+
+/// Writes the rules of a Director into the schema of its spec.
+pub(crate) fn director_schema(schema: &mut Schema) {
+    tidy(schema);
+    of_director().for_each(|rule| schema::add(schema, rule));
 }

@@ -2,17 +2,18 @@ use serde_json::Value;
 
 use super::cases::{self, Breach, Case, Expected, verdict};
 use super::*;
-use crate::{RealServerSpec, VirtualServiceSpec};
+use crate::{DirectorSpec, RealServerSpec, VirtualServiceSpec};
 
-/// All rules, of both kinds.
+/// All rules, of all kinds.
 fn rules() -> Vec<Rule> {
     let of_real_servers = RealServerRule::ALL.iter().map(|rule| rule.rule());
-    of_virtual_service().chain(of_real_servers).collect()
+    of_virtual_service().chain(of_real_servers).chain(of_director()).collect()
 }
 
 fn is_read(kind: &str, spec: &Value) -> bool {
     match kind {
         "RealServer" => serde_json::from_value::<RealServerSpec>(spec.clone()).is_ok(),
+        "Director" => serde_json::from_value::<DirectorSpec>(spec.clone()).is_ok(),
         _ => serde_json::from_value::<VirtualServiceSpec>(spec.clone()).is_ok(),
     }
 }

@@ -6,7 +6,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod agent;
+mod director;
 mod faults;
+mod health;
 mod kubectl;
 mod line;
 mod outage;

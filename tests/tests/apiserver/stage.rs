@@ -55,7 +55,7 @@ impl Stage {
         // What the test before left behind, and one that failed leaves much.
         kubectl.run("apply --server-side -f ../crds/yaml");
         kubectl.run("wait --for condition=Established --timeout 60s -f ../crds/yaml");
-        kubectl.run("delete virtualservices.lvs-operator.dev,realservers.lvs-operator.dev --all -A");
+        kubectl.run("delete virtualservices.lvs-operator.dev,realservers.lvs-operator.dev,directors.lvs-operator.dev --all -A");
         kubectl.run("delete leases.coordination.k8s.io,events.events.k8s.io --all -n default");
         let network = Topology::tutorial().unwrap();
         let foreign = Foreign::plant(&network["director"]).unwrap();
@@ -92,6 +92,7 @@ impl Stage {
     pub(crate) fn versions(&self) -> Vec<(String, String)> {
         let mut objects = self.kubectl.list("virtualservices.lvs-operator.dev");
         objects.extend(self.kubectl.list("realservers.lvs-operator.dev"));
+        objects.extend(self.kubectl.list("directors.lvs-operator.dev"));
         let version = |object: &serde_json::Value| {
             let metadata = &object["metadata"];
             (metadata["name"].to_string(), metadata["resourceVersion"].to_string())

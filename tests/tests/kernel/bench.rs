@@ -2,17 +2,22 @@
 
 use std::path::PathBuf;
 
+use lvs_lab::bench::checks::{self, record as checked, record::Checker};
 use lvs_lab::bench::contender::Contender;
+use lvs_lab::bench::follow::Event;
 use lvs_lab::bench::measure::measure;
-use lvs_lab::bench::record::{Event, Record, Settings, Subject};
+use lvs_lab::bench::record::{Record, Settings, Subject};
 use lvs_lab::bench::report::Report;
 use lvs_lab::packages::find_program;
+
+fn controller() -> PathBuf {
+    std::env::var("LVS_LAB_CONTROLLER").expect("LVS_LAB_CONTROLLER names the controller").into()
+}
 
 #[test]
 #[ignore = "needs root, network namespaces and IPVS: cargo lab test"]
 fn the_bench_fills_changes_rests_and_restarts_and_reports_every_figure() {
-    let controller = std::env::var("LVS_LAB_CONTROLLER").expect("LVS_LAB_CONTROLLER names the controller");
-    let controller = PathBuf::from(controller);
+    let controller = controller();
     let driver = controller.with_file_name("examples").join("driver");
     assert!(
         driver.exists(),
@@ -58,6 +63,37 @@ fn the_bench_fills_changes_rests_and_restarts_and_reports_every_figure() {
     assert!(records.iter().any(|record| matches!(record, Record::Idle { .. })));
 
     let tables = Report { settings: &settings, records: &records }.markdown();
+    println!("{tables}");
+    assert!(tables.contains("not judged") && !tables.contains("MISSED"), "{tables}");
+}
+
+#[test]
+#[ignore = "needs root, network namespaces and IPVS: cargo lab test"]
+fn the_bench_of_health_checks_reports_what_real_servers_saw() {
+    let mut settings = checked::Settings::smoke(controller());
+    // What the kernel is asked to do is counted for all namespaces, and other tests ask for much at the same time.
+    settings.parts.retain(|part| *part != checked::Part::Flapping);
+    settings.checkers.retain(|who| *who != Checker::Keepalived || find_program("keepalived").is_some());
+
+    let mut records = Vec::new();
+    checks::measure::measure(&settings, &mut |event| {
+        match event {
+            Event::Doing(what) => println!("{what}"),
+            Event::Found(record) => records.push(record),
+        }
+        Ok(())
+    })
+    .unwrap();
+
+    for who in &settings.checkers {
+        let seen = |record: &checked::Record| {
+            matches!(record, checked::Record::Checked(checked)
+                if checked.who == *who && checked.done > 0 && checked.in_any_second.0 <= checked.in_any_second.1)
+        };
+        let parts = if *who == Checker::Bare { 1 } else { 2 };
+        assert_eq!(records.iter().filter(|record| seen(record)).count(), parts, "{who:?}: {records:?}");
+    }
+    let tables = checks::report::Report { settings: &settings, records: &records }.markdown();
     println!("{tables}");
     assert!(tables.contains("not judged") && !tables.contains("MISSED"), "{tables}");
 }

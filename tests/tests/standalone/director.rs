@@ -14,7 +14,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// Where the agent serves. Each Director has a loopback of its own, so the port is always free.
-const HTTP: &str = "127.0.0.1:9472";
+pub(crate) const HTTP: &str = "127.0.0.1:9472";
 
 /// A network, and on its Director a directory of manifests, a state directory, foreign things, and mostly an agent.
 pub(crate) struct Director {

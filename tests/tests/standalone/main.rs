@@ -12,8 +12,10 @@ mod edits;
 mod failures;
 mod foreign;
 mod health;
+mod metrics;
 mod restart;
 mod serving;
+mod settings;
 mod truth;
 mod vip;
 

@@ -33,6 +33,10 @@ impl Checks for Scene {
     fn drain(&self, _: &ObjectKey) -> Option<&Drain> {
         self.drain.as_ref()
     }
+
+    fn overloaded(&self, _: &ObjectKey) -> Option<&BTreeSet<ServiceKey>> {
+        None
+    }
 }
 
 impl Scene {
@@ -172,5 +176,16 @@ fn one_that_nobody_checks_counts_as_working_and_says_so() {
     let scene = Scene::new(&json!({"healthCheck": {"none": {}}}), &json!({}));
     let (status, reason, _) = told(&scene.rs1(), "Healthy");
     assert_eq!((status, reason), (ConditionStatus::True, Reason::NotChecked));
+    assert_eq!(scene.web().real_servers, counts(2, 2, 2));
+}
+
+#[test]
+fn one_that_was_in_service_before_this_agent_came_counts_as_working_until_its_first_check() {
+    let mut scene = Scene::new(&json!({}), &json!({})).with(Verdict::Up, Verdict::Up);
+    for (verdict, _) in scene.verdicts.values_mut() {
+        *verdict = Verdict::Unknown;
+    }
+    let (status, reason, words) = told(&scene.rs1(), "Healthy");
+    assert_eq!((status, reason, words.as_str()), (ConditionStatus::True, Reason::CheckPassed, ""));
     assert_eq!(scene.web().real_servers, counts(2, 2, 2));
 }

@@ -23,6 +23,10 @@ impl Checks for AsDeclared {
     fn drain(&self, _: &ObjectKey) -> Option<&Drain> {
         None
     }
+
+    fn overloaded(&self, _: &ObjectKey) -> Option<&BTreeSet<ServiceKey>> {
+        None
+    }
 }
 
 fn inventory(scheduler: &str, weights: &[i32]) -> Inventory {

@@ -5,6 +5,7 @@
 //! a service, with its policy, what the kernel holds by now (`standing`).
 
 mod drain;
+mod overload;
 mod policy;
 mod probe;
 mod ramp;
@@ -14,6 +15,7 @@ pub(crate) mod texts;
 mod track;
 
 pub use drain::{Drain, Stage};
+pub use overload::Thresholds;
 pub use policy::{Check, Policy, Subject};
 pub use probe::{NeedsPort, Probe, ProbeKind, Terms, probe};
 pub use schedule::Schedule;

@@ -35,14 +35,23 @@ static DEFAULT: Policy = Policy {
     slow_start: Duration::ZERO,
 };
 
+/// What one means that says only that nothing is checked.
+static UNCHECKED: LazyLock<Arc<Policy>> = LazyLock::new(|| {
+    let check = Check { port: None, subject: Subject::Nothing };
+    Arc::new(Policy { check: Some(Arc::new(check)), ..DEFAULT.clone() })
+});
+
 impl Policy {
     /// What a spec that says nothing of it means.
     pub fn of_nothing_said() -> &'static Self {
         &DEFAULT
     }
 
-    /// Itself, unless it says nothing: what ten thousand objects leave out takes no memory.
+    /// Itself, unless it says nothing, or nothing else than ten thousand others.
     pub(crate) fn shared(self) -> Option<Arc<Self>> {
+        if self == **UNCHECKED {
+            return Some(Arc::clone(&UNCHECKED));
+        }
         (self != DEFAULT).then(|| Arc::new(self))
     }
 }
@@ -116,11 +125,11 @@ impl Check {
         };
         let tcp = tcp.as_ref().map(|TcpCheck {}| ProbeKind::Tcp);
         let kind = tcp
-            .or_else(|| http.clone().map(ProbeKind::Http))
-            .or_else(|| https.clone().map(ProbeKind::Https))
-            .or_else(|| grpc.clone().map(ProbeKind::Grpc))
-            .or_else(|| dns.clone().map(ProbeKind::Dns))
-            .or_else(|| udp.clone().map(ProbeKind::Udp))
+            .or_else(|| http.as_deref().cloned().map(ProbeKind::Http))
+            .or_else(|| https.as_deref().cloned().map(ProbeKind::Https))
+            .or_else(|| grpc.as_deref().cloned().map(ProbeKind::Grpc))
+            .or_else(|| dns.as_deref().cloned().map(ProbeKind::Dns))
+            .or_else(|| udp.as_deref().cloned().map(ProbeKind::Udp))
             .or_else(|| ping.as_ref().map(|_| ProbeKind::Ping));
         let subject = match kind {
             Some(kind) => Subject::Kind(terms(kind)),

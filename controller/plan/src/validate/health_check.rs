@@ -15,8 +15,8 @@ pub(super) fn broken(check: Option<&HealthCheck>) -> Vec<Violation> {
     for rule in HealthCheckRule::ALL {
         look(rule.rule(), own_breach(*rule, check));
     }
-    let https = check.https.as_ref().map(HttpsCheck::request);
-    for (scheme, request) in [(Scheme::Http, check.http.as_ref()), (Scheme::Https, https.as_ref())] {
+    let https = check.https.as_deref().map(HttpsCheck::request);
+    for (scheme, request) in [(Scheme::Http, check.http.as_deref()), (Scheme::Https, https.as_ref())] {
         for rule in HttpRule::ALL {
             let rule_here = rule.rule(scheme);
             look(rule_here, request.map_or(Breach::None, |request| http_breach(*rule, rule_here, request)));

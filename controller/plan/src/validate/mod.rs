@@ -3,6 +3,7 @@
 //! Objects from files never meet an API server, and objects in one may be older than its rules.
 
 mod address;
+mod director;
 mod health_check;
 mod real_server;
 #[cfg(test)]
@@ -11,10 +12,11 @@ mod virtual_service;
 
 use std::fmt;
 
-use lvs_crds::rules::{Check, RealServerRule, Rule, VirtualServiceRule};
-use lvs_crds::{RealServerSpec, VirtualServiceSpec};
+use lvs_crds::rules::{Check, DirectorRule, RealServerRule, Rule, VirtualServiceRule};
+use lvs_crds::{DirectorSpec, RealServerSpec, VirtualServiceSpec};
 
 use crate::object::{ValidRealServer, ValidVirtualService};
+use crate::settings::Values;
 
 /// A rule that a spec breaks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +51,17 @@ pub fn real_server(spec: &RealServerSpec) -> Result<ValidRealServer, Vec<Violati
     });
     let broken: Vec<Violation> = broken.chain(health_check::broken(spec.health_check.as_deref())).collect();
     if broken.is_empty() { Ok(real_server::parse(spec)) } else { Err(broken) }
+}
+
+/// Checks a Director's spec, and gives the timeouts that it asks for. The errors are all rules that it breaks, never
+/// none.
+pub fn director(spec: &DirectorSpec) -> Result<Values, Vec<Violation>> {
+    let broken = DirectorRule::ALL.iter().flat_map(|rule| {
+        let breach = director::breach(*rule, spec);
+        violations(rule.rule(), breach)
+    });
+    let broken: Vec<Violation> = broken.collect();
+    if broken.is_empty() { Ok(director::parse(spec)) } else { Err(broken) }
 }
 
 /// Where a spec breaks one rule.

@@ -15,6 +15,7 @@ use crate::service::{Family, ServiceKey};
 fn told(kind: &str, spec: &Value) -> Option<Vec<(String, String)>> {
     let broken = match kind {
         "RealServer" => real_server(&serde_json::from_value(spec.clone()).ok()?).err(),
+        "Director" => director(&serde_json::from_value(spec.clone()).ok()?).err(),
         _ => virtual_service(&serde_json::from_value(spec.clone()).ok()?).err(),
     };
     let broken = broken.into_iter().flatten().map(|violation| (violation.field, violation.message));

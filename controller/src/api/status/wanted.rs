@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use kube::Resource as _;
 use lvs_crds::{
-    Condition, DirectorRole, DirectorStatus, GROUP, RealServer, RealServerStatus, VERSION, VirtualService,
-    VirtualServiceStatus,
+    Condition, Director, DirectorReport, DirectorRole, DirectorStatus, GROUP, RealServer, RealServerStatus,
+    VERSION, VirtualService, VirtualServiceStatus,
 };
 use lvs_plan::{Kind, ObjectKey};
 use serde_json::{Value, json};
@@ -18,7 +18,7 @@ use crate::api::directors::{Directors, Mending};
 use crate::api::lease::director_manager;
 use crate::api::observed::ServerStatus;
 use crate::board::Entry;
-use crate::status_value::{real_server_status, virtual_service_status};
+use crate::status_value::{director_report, real_server_status, virtual_service_status};
 
 /// The field manager of the part that all Directors share.
 const SHARED: &str = "lvs-operator";
@@ -49,6 +49,7 @@ pub(in crate::api) fn writes(entry: &Entry, around: Surroundings<'_>) -> Vec<Wri
     match entry.object.key.kind {
         Kind::VirtualService => of_virtual_service(entry, around),
         Kind::RealServer => of_real_server(entry, around).into_iter().collect(),
+        Kind::Director => of_director(entry, around).into_iter().collect(),
     }
 }
 
@@ -113,6 +114,20 @@ fn of_real_server(entry: &Entry, around: Surroundings<'_>) -> Option<Write> {
     (!same).then(|| write(entry, SHARED.to_owned(), &wanted))
 }
 
+/// Nobody but this Director says anything of it. Until the object has been seen there is nothing to write to.
+fn of_director(entry: &Entry, around: Surroundings<'_>) -> Option<Write> {
+    if entry.object.uid.is_empty() {
+        return None;
+    }
+    let none = DirectorReport::default();
+    let there = around.status.and_then(ServerStatus::as_director);
+    let wanted = director_report(entry, there, around.now);
+    let there = there.unwrap_or(&none);
+    let same = wanted.observed_generation == there.observed_generation
+        && holds_all(&there.conditions, &wanted.conditions);
+    (!same).then(|| write(entry, director_manager(&around.directors.me), &wanted))
+}
+
 /// Others may add conditions of their own; the order is the server's.
 fn holds_all(there: &[Condition], wanted: &[Condition]) -> bool {
     wanted.iter().all(|wanted| there.contains(wanted))
@@ -121,12 +136,15 @@ fn holds_all(there: &[Condition], wanted: &[Condition]) -> bool {
 /// The identity is part of it: the server refuses (409) to write to another object of the same name.
 fn write(entry: &Entry, manager: String, status: &impl serde::Serialize) -> Write {
     let object = &entry.object;
-    let body = json!({
+    let mut body = json!({
         "apiVersion": format!("{GROUP}/{VERSION}"),
         "kind": kind(&object.key),
-        "metadata": {"name": &*object.key.name, "namespace": &*object.key.namespace, "uid": object.uid},
+        "metadata": {"name": &*object.key.name, "uid": object.uid},
         "status": status,
     });
+    if !object.key.namespace.is_empty() {
+        body["metadata"]["namespace"] = object.key.namespace.as_ref().into();
+    }
     Write { manager, body }
 }
 
@@ -134,6 +152,7 @@ fn kind(key: &ObjectKey) -> String {
     match key.kind {
         Kind::VirtualService => VirtualService::kind(&()).into_owned(),
         Kind::RealServer => RealServer::kind(&()).into_owned(),
+        Kind::Director => Director::kind(&()).into_owned(),
     }
 }
 

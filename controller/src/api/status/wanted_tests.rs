@@ -191,3 +191,20 @@ fn a_write_names_the_object_that_it_means() {
     assert_eq!(writes[0].body["metadata"], json!({"name": "web", "namespace": "default", "uid": "u1"}));
     assert_eq!(writes[0].body["apiVersion"], "lvs-operator.dev/v1alpha1");
 }
+
+#[test]
+fn a_director_is_written_by_its_own_agent_once_it_has_been_seen_and_only_if_something_changed() {
+    let directors = with(&[("d0", Standing::Live)]);
+    let mut entry = fixtures::director("d1", Reason::ForeignIPVS);
+    assert_eq!(writes(&entry, around(&directors, None, 100)), [], "nobody knows yet whether it is there");
+    Arc::make_mut(&mut entry.object).uid = "u1".to_owned();
+    let first = writes(&entry, around(&directors, None, 100));
+    assert_eq!(managers(&first), ["lvs-operator.d1"]);
+    assert_eq!(first[0].body["metadata"], json!({"name": "d1", "uid": "u1"}), "it has no namespace");
+    let there = serde_json::from_value(first[0].body["status"].clone()).unwrap();
+    let there = ServerStatus::Director(there);
+    assert_eq!(writes(&entry, around(&directors, Some(&there), 9_999)), []);
+    let mut ready = fixtures::director("d1", Reason::Ready);
+    Arc::make_mut(&mut ready.object).uid = "u1".to_owned();
+    assert_eq!(managers(&writes(&ready, around(&directors, Some(&there), 200))), ["lvs-operator.d1"]);
+}

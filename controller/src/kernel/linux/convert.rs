@@ -65,7 +65,7 @@ pub(super) fn address_error(error: &lvs_net::Error) -> StepError {
 }
 
 /// The key as the kernel knows it.
-pub(super) fn key(key: &ServiceKey) -> lvs_ipvs::ServiceKey {
+pub(crate) fn key(key: &ServiceKey) -> lvs_ipvs::ServiceKey {
     match *key {
         ServiceKey::Address { vip, protocol, port } => lvs_ipvs::ServiceKey::Address {
             address: vip,
@@ -105,7 +105,7 @@ pub(super) fn connections(entry: &lvs_ipvs::DestinationEntry) -> (DestinationKey
 }
 
 /// The key as the plan knows it; `None` if no VirtualService can have it.
-pub(super) fn plan_key(key: &lvs_ipvs::ServiceKey) -> Option<ServiceKey> {
+pub(crate) fn plan_key(key: &lvs_ipvs::ServiceKey) -> Option<ServiceKey> {
     Some(match *key {
         lvs_ipvs::ServiceKey::Address { address, protocol, port } => ServiceKey::Address {
             vip: address,

@@ -2,6 +2,7 @@
 
 use lvs_plan::DesiredDestination;
 use lvs_plan::health::Verdict;
+use lvs_plan::settings::Setting;
 
 use super::*;
 use crate::checker::News;
@@ -28,6 +29,7 @@ fn ledger(directory: &Path) -> Ledger {
 
 fn driver(kernel: FakeKernel, directory: &Path, now: Instant) -> Driver<FakeKernel> {
     Driver::new(kernel, ledger(directory), Board::default(), Metrics::default(), now)
+        .with_settings_of("d1", false)
 }
 
 fn complete() -> SourceState {
@@ -129,6 +131,7 @@ impl World {
             }
             H::Spoil { kind, name } => {
                 let spec = match kind {
+                    Kind::Director => return,
                     Kind::VirtualService => {
                         let spec = json!({"vip": "127.0.0.1", "ports": [{"port": 80}]});
                         Spec::VirtualService(Arc::new(serde_json::from_value(spec).expect("a spec")))
@@ -465,5 +468,15 @@ impl World {
         self.driver.announce(self.now);
         assert!(self.driver.next_deadline().is_none_or(|at| at > self.now), "the driver would spin");
         assert!(!self.driver.wants_pass(self.now));
+        self.check_settings();
+    }
+
+    /// The kernel's settings are put right unless somebody else has a service.
+    fn check_settings(&mut self) {
+        self.driver.kernel.settings.insert(Setting::Conntrack, 1);
+        self.pass(Scope::Full);
+        let beside = self.foreign.keys().any(|key| self.driver.kernel.table.contains_key(key));
+        let conntrack = self.driver.kernel.settings[&Setting::Conntrack];
+        assert_eq!(conntrack == 1, beside, "{:?}", self.driver.kernel.table.keys());
     }
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::Breach;
 use crate::rules::{self, Check, Rule};
-use crate::{RealServer, VirtualService};
+use crate::{Director, RealServer, VirtualService};
 
 /// The rules that a spec breaks by the schema and the CEL expressions of its CRD, sorted by field and message.
 ///
@@ -20,11 +20,13 @@ pub fn verdict(kind: &str, spec: &Value) -> Vec<Breach> {
     thread_local! {
         static VIRTUAL_SERVICE: Schema = Schema::of(&VirtualService::crd());
         static REAL_SERVER: Schema = Schema::of(&RealServer::crd());
+        static DIRECTOR: Schema = Schema::of(&Director::crd());
         static VALIDATOR: Validator = Validator::new();
     }
     let (schema, rules): (_, Vec<Rule>) = match kind {
         "VirtualService" => (&VIRTUAL_SERVICE, rules::of_virtual_service().collect()),
         "RealServer" => (&REAL_SERVER, rules::of_real_server().collect()),
+        "Director" => (&DIRECTOR, rules::of_director().collect()),
         _ => panic!("no kind {kind}"),
     };
     schema.with(|schema| VALIDATOR.with(|validator| judge(schema, validator, &rules, spec)))
