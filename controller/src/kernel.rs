@@ -56,9 +56,10 @@ pub struct HostAddress {
 /// How many connections a destination has (`ip_vs_ctl.c`, `ip_vs_genl_fill_dest`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Connections {
-    /// Established ones. Persistence templates do not count.
+    /// Established ones and, of TCP, those being made (`ip_vs_proto_tcp.c`, `tcp_state_active_table`). Persistence
+    /// templates do not count.
     pub active: u32,
-    /// All others: being made, or ending.
+    /// All others.
     pub inactive: u32,
 }
 

@@ -5,6 +5,7 @@
 //! | [`act_one`], [`act_two`] | the steps, to be read as the tutorial |
 //! | [`narration`] | how acts, steps, commands and checks are printed |
 //! | [`stage`] | running commands on hosts of the guest and as the user |
+//! | [`health`] | a real server that stops and returns |
 //! | [`director`], [`requests`], [`tutorial`] | the controller, the client, names and the kernel's table |
 //!
 //! Act one runs while the API server of act two is still being built.
@@ -12,6 +13,7 @@
 mod act_one;
 mod act_two;
 mod director;
+mod health;
 pub mod narration;
 mod requests;
 mod stage;

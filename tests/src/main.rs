@@ -25,6 +25,7 @@ Examples:
   cargo lab test lvs-net        the tests whose full name contains lvs-net
   cargo lab cluster             the operator installed by Helm into two real nodes
   cargo lab bench program       how fast and how small it is, beside its peers
+  cargo lab bench checks        what health checks cost, beside keepalived
   cargo lab up                  a lab to play in: Director, router, two real servers, two clients
   cargo lab exec rs1 ip address show dev lo
   cargo lab down

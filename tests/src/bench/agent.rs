@@ -13,6 +13,7 @@ use super::network::Network;
 use super::process::{Memory, processor_time};
 use super::shape::Shape;
 use super::witness;
+use crate::topology::Host;
 
 const HTTP: &str = "http://127.0.0.1:9472";
 const READY_LIMIT: Duration = Duration::from_mins(10);
@@ -162,13 +163,11 @@ impl Agent {
     }
 
     fn get(&self, path: &str) -> Result<String> {
-        self.network.director.exec(&format!("curl --silent --fail --max-time 20 {HTTP}{path}"))
+        get(&self.network.director, path)
     }
 
     fn metric(&self, name: &str) -> Result<u32> {
-        let metrics = self.get("/metrics")?;
-        let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        value.with_context(|| format!("there is no {name}"))?.parse().with_context(|| name.to_owned())
+        metric(&self.network.director, name)
     }
 
     /// How many, and whether the last one that was tried is among them.
@@ -182,6 +181,17 @@ impl Agent {
     fn log(&self) -> String {
         fs::read_to_string(self.folder.join("log")).unwrap_or_default()
     }
+}
+
+fn get(director: &Host, path: &str) -> Result<String> {
+    director.exec(&format!("curl --silent --fail --max-time 20 {HTTP}{path}"))
+}
+
+/// A number among the metrics of the agent on this host.
+pub(super) fn metric(director: &Host, name: &str) -> Result<u32> {
+    let metrics = get(director, "/metrics")?;
+    let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    value.with_context(|| format!("there is no {name}"))?.parse().with_context(|| name.to_owned())
 }
 
 /// How long a count has not changed.
@@ -203,7 +213,8 @@ impl Standstill {
     }
 }
 
-fn run(
+/// Starts an agent that has its objects from there, with its log in `folder`.
+pub(super) fn run(
     program: &Path,
     network: &Network,
     (flag, path): &(&str, PathBuf),

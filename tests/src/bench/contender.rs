@@ -102,8 +102,13 @@ pub(super) fn measure(
 
 /// The command that starts keepalived: no VRRP, no health checks, nothing logged.
 pub(super) fn keepalived(shape: Shape, folder: &Path) -> Result<Command> {
+    keepalived_with(&shape.keepalived(), folder)
+}
+
+/// The same with a configuration of one's own.
+pub(super) fn keepalived_with(text: &str, folder: &Path) -> Result<Command> {
     let configuration = folder.join("keepalived.conf");
-    std::fs::write(&configuration, shape.keepalived())?;
+    std::fs::write(&configuration, text)?;
     let mut command = Command::new("keepalived");
     // What it does with its rules when it ends is not measured; removing them would take as long again.
     command.args(["--dont-fork", "--check", "--no-syslog", "--dont-release-ipvs"]);

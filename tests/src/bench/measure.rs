@@ -6,8 +6,9 @@ use anyhow::{Context as _, Result};
 
 use super::agent::{self, Agent, Source};
 use super::contender::{self, Contender, Driver};
+use super::follow::{Event, Tell};
 use super::network::Network;
-use super::record::{Event, Part, Record, Served, Settings, Subject};
+use super::record::{Part, Record, Served, Settings, Subject};
 use super::shape::{CHANGING, Shape};
 
 /// How long the driver and the floor may take: far more than they do.
@@ -16,7 +17,7 @@ const OWN_LIMIT: Duration = Duration::from_mins(5);
 const WARM_UP: u32 = 3;
 
 /// Measures what the settings say and tells of each step. Needs root and a kernel with IPVS; runs in a guest.
-pub fn measure(settings: &Settings, tell: &mut dyn FnMut(Event) -> Result<()>) -> Result<()> {
+pub fn measure(settings: &Settings, tell: &mut Tell<'_, Record>) -> Result<()> {
     for part in &settings.parts {
         match part {
             Part::Programming => programming(settings, tell)?,
@@ -32,7 +33,7 @@ pub fn measure(settings: &Settings, tell: &mut dyn FnMut(Event) -> Result<()>) -
     Ok(())
 }
 
-fn programming(settings: &Settings, tell: &mut dyn FnMut(Event) -> Result<()>) -> Result<()> {
+fn programming(settings: &Settings, tell: &mut Tell<'_, Record>) -> Result<()> {
     // Programs come over 9p, and modules are loaded, the first time.
     let first = Shape { services: 1, destinations: 1 };
     for contender in &settings.contenders {
@@ -69,7 +70,7 @@ fn one_round(settings: &Settings, contender: Contender, shape: Shape, limit: Dur
     Ok(Record::Programming { contender, shape, seconds: timing.seconds, pass: timing.pass })
 }
 
-fn changes(settings: &Settings, tell: &mut dyn FnMut(Event) -> Result<()>) -> Result<()> {
+fn changes(settings: &Settings, tell: &mut Tell<'_, Record>) -> Result<()> {
     for shape in &settings.change_sizes {
         tell(Event::Doing(format!("one weight among {shape}")))?;
         let folder = tempfile::tempdir().context("cannot make a folder")?;
@@ -96,7 +97,7 @@ fn changes(settings: &Settings, tell: &mut dyn FnMut(Event) -> Result<()>) -> Re
 }
 
 /// One agent at a time: pages of the program that two of them map are private to neither.
-fn agents(settings: &Settings, tell: &mut dyn FnMut(Event) -> Result<()>) -> Result<()> {
+fn agents(settings: &Settings, tell: &mut Tell<'_, Record>) -> Result<()> {
     let rest = settings.rest.as_secs();
     for shape in &settings.memory_sizes {
         tell(Event::Doing(format!("the agent with {shape}: {rest} s at rest")))?;
@@ -127,11 +128,7 @@ fn agents(settings: &Settings, tell: &mut dyn FnMut(Event) -> Result<()>) -> Res
     Ok(())
 }
 
-fn agent_from_apiserver(
-    settings: &Settings,
-    served: &Served,
-    tell: &mut dyn FnMut(Event) -> Result<()>,
-) -> Result<()> {
+fn agent_from_apiserver(settings: &Settings, served: &Served, tell: &mut Tell<'_, Record>) -> Result<()> {
     let shape = served.shape;
     let what = format!("the agent with {shape} from the API server");
     tell(Event::Doing(what.clone()))?;

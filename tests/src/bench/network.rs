@@ -14,7 +14,8 @@ static NEXT: AtomicU32 = AtomicU32::new(0);
 pub(super) struct Network {
     /// Who is measured runs here.
     pub(super) director: Host,
-    wire: String,
+    /// The other end.
+    pub(super) wire: Host,
     management: Option<ManagementAddress>,
 }
 
@@ -26,12 +27,12 @@ impl Network {
         for namespace in [&name, &wire] {
             ip(&["netns", "add", namespace])?;
         }
-        let director = Host::new("director", name.clone());
+        let (director, wire) = (Host::new("director", name), Host::new("the wire", wire));
         let network = Self { director, wire, management: None };
         let script = format!(
             "set -e; ip link set lo up; ip link add eth0 type veth peer name eth0 netns {wire}; \
              ip -n {wire} link set eth0 up; ip link set eth0 up; ip address add {DIRECTOR} dev eth0",
-            wire = network.wire
+            wire = network.wire.namespace()
         );
         network.director.exec(&script)?;
         Ok(network)
@@ -52,7 +53,7 @@ impl Drop for Network {
         if let Some(Err(error)) = self.management.take().map(ManagementAddress::take) {
             eprintln!("taking a network down: {error:#}");
         }
-        for namespace in [self.director.namespace(), &self.wire] {
+        for namespace in [self.director.namespace(), self.wire.namespace()] {
             if let Err(error) = ip(&["netns", "delete", namespace]) {
                 eprintln!("taking a network down: {error:#}");
             }

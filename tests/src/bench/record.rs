@@ -197,15 +197,6 @@ pub enum Record {
     },
 }
 
-/// What the guest tells while it measures.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum Event {
-    /// What it is about to do.
-    Doing(String),
-    /// What it has found.
-    Found(Record),
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -241,7 +241,8 @@ fn rounds(taken: usize, done: usize, settings: &Settings) -> String {
     text
 }
 
-fn table(title: &str, header: &str, rows: &str) -> String {
+/// A table with its title; nothing without rows.
+pub(super) fn table(title: &str, header: &str, rows: &str) -> String {
     if rows.is_empty() {
         return String::new();
     }
@@ -253,7 +254,8 @@ fn seconds(seconds: f64) -> String {
     if seconds < 10.0 { format!("{seconds:.3} s") } else { format!("{seconds:.1} s") }
 }
 
-fn ratio(ratio: Option<f64>) -> String {
+/// With two decimals.
+pub(super) fn ratio(ratio: Option<f64>) -> String {
     ratio.map(|ratio| format!("{ratio:.2}")).unwrap_or_default()
 }
 

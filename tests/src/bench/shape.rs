@@ -23,7 +23,7 @@ const SERVICES_PER_VIP: u32 = 10;
 const SETS: u32 = 50;
 const FIRST_PORT: u16 = 8000;
 /// Hosts in each 256 addresses.
-const HOSTS: u32 = 250;
+pub(super) const HOSTS: u32 = 250;
 const MAX_SERVICES: u32 = 100_000;
 const MAX_DESTINATIONS: u32 = 100;
 
@@ -113,7 +113,8 @@ impl Shape {
         text
     }
 
-    /// The objects as manifests: one for each service, one for each real server.
+    /// The objects as manifests: one for each service, one for each real server. No real server is there, so none is
+    /// checked.
     pub fn manifests(self) -> String {
         let mut text = String::new();
         let head = "apiVersion: lvs-operator.dev/v1alpha1\nkind:";
@@ -133,7 +134,7 @@ impl Shape {
             let _ = writeln!(
                 text,
                 "---\n{head} VirtualService\nmetadata: {{name: service{number}}}\n\
-                 spec: {{vip: {vip}, ports: [{{port: {port}}}], scheduler: {SCHEDULER}, \
+                 spec: {{vip: {vip}, ports: [{{port: {port}}}], scheduler: {SCHEDULER}, healthCheck: {{none: {{}}}}, \
                  realServerSelector: {{matchLabels: {{set: \"{set}\"}}}}}}"
             );
         }
@@ -141,7 +142,7 @@ impl Shape {
     }
 }
 
-fn address(second: u8, third: u32, number: u32) -> Ipv4Addr {
+pub(super) fn address(second: u8, third: u32, number: u32) -> Ipv4Addr {
     Ipv4Addr::from(
         (u32::from(10_u8) << 24)
             | (u32::from(second) << 16)

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Result;
+use lvs_lab::bench::checks::{self, scale::Scale};
 use lvs_lab::load::{self, Load, Target};
 use lvs_lab::topology::Topology;
 use lvs_lab::{bench, guest, web};
@@ -29,6 +30,15 @@ pub(crate) enum InGuest {
     /// Measure what the settings on standard input say, and tell of it in lines of JSON.
     #[command(hide = true, name = "guest-bench")]
     Bench,
+    /// The same of health checks.
+    #[command(hide = true, name = "guest-bench-checks")]
+    BenchChecks,
+    /// Connect to the real servers of the bench of health checks, each once in an interval, until killed.
+    #[command(hide = true, name = "guest-connects")]
+    Connects {
+        /// `SERVERS@SECONDS`.
+        scale: Scale,
+    },
     /// Ask a web server at a steady rate and print a report as JSON. Exit code 2 if a request failed.
     #[command(hide = true, name = "guest-client")]
     Client {
@@ -54,6 +64,8 @@ pub(crate) fn run(command: InGuest) -> Result<ExitCode> {
         InGuest::Agent => guest::serve()?,
         InGuest::Topology => Topology::tutorial_to_stay()?,
         InGuest::Bench => bench::in_guest()?,
+        InGuest::BenchChecks => checks::in_guest()?,
+        InGuest::Connects { scale } => checks::bare::run(scale)?,
         InGuest::Web { name, port } => web::serve(&name, port)?,
         InGuest::Client { rate, count, timeout_ms, until, url } => {
             let load = Load { target: url, rate, count, timeout: Duration::from_millis(timeout_ms) };

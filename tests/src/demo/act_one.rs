@@ -6,7 +6,7 @@ use super::act_two::check_destinations;
 use super::narration::{Narrator, check, say};
 use super::stage::Stage;
 use super::tutorial::{self, FOREIGN_MADE, MANIFESTS, PICTURE, TUTORIAL, VIP};
-use super::{director, requests};
+use super::{director, health, requests};
 
 pub(super) fn play(narrator: &mut Narrator, stage: &Stage) -> Result<()> {
     narrator.act(
@@ -49,6 +49,19 @@ pub(super) fn play(narrator: &mut Narrator, stage: &Stage) -> Result<()> {
         check(addresses.contains(VIP), "the Director holds the VIP", &addresses)?;
         let said = stage.on("director", "lvs-controller status")?;
         check(said.contains(VIP), "the agent says what is in force", &said)
+    })?;
+
+    narrator.step("A real server stops, and comes back", || {
+        say(&format!(
+            "By default each real server is checked every 5 s. Here it is done faster:\n{}",
+            health::FAST
+        ));
+        let edit = format!(
+            "sed -i 's/^  scheduler: wrr/&\\n  healthCheck: {}/' {MANIFESTS}/virtualservice.yaml",
+            health::FAST
+        );
+        stage.on("director", &edit)?;
+        health::stops_and_returns(stage)
     })?;
 
     narrator.step("The file goes: rules and VIP go, what is not ours stays", || {

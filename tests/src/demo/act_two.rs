@@ -1,11 +1,11 @@
 //! Act two: the tutorial through a real API server.
 
 use std::thread;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
 use super::director::METRICS;
+use super::health::{A_WHILE, FAST_PATCH};
 use super::narration::{Narrator, check, say};
 use super::requests::Steady;
 use super::stage::{Stage, User};
@@ -15,8 +15,6 @@ use crate::apiserver::ApiServer;
 use crate::apiserver::agent::{PREPARATION, SERVICE_ACCOUNT};
 
 const WEB: &str = "virtualservices.lvs-operator.dev/web";
-/// Long enough for some dozens of requests to be seen.
-const A_WHILE: Duration = Duration::from_secs(2);
 
 pub(super) fn play(narrator: &mut Narrator, stage: &Stage, server: &ApiServer) -> Result<()> {
     narrator.act(
@@ -90,6 +88,30 @@ pub(super) fn play(narrator: &mut Narrator, stage: &Stage, server: &ApiServer) -
         check(scheduler == Some("wrr"), "the scheduler is wrr, which looks at weights", &table)?;
         let answers = requests::ask(stage, "client", 12)?;
         check(answers.counts() == [8, 4], "of twelve requests rs1 answers eight, rs2 four", &answers.pages)
+    })?;
+
+    narrator.step("rs2 is drained, may be shut down, and comes back: nobody notices", || {
+        you.kubectl(&format!("patch {WEB} --type merge -p '{FAST_PATCH}'"))?;
+        // Not rs1: if it refused connections a moment ago, the kernel counts those for a minute (SYN_RECV).
+        let client = Steady::start(stage, "client");
+        say(&format!("A client asks {} times a second, all the time.", requests::RATE));
+        thread::sleep(A_WHILE);
+        you.kubectl(r#"patch realservers.lvs-operator.dev rs2 --type merge -p '{"spec":{"drain":true}}'"#)?;
+        you.kubectl("wait realservers.lvs-operator.dev rs2 --for=condition=Drained --timeout 120s")?;
+        let table = stage.on("director", "ipvsadm -Ln")?;
+        let is_drained = tutorial::weights(&table) == [2, 0] && table.contains(REAL_SERVERS[1]);
+        check(is_drained, "rs2 takes no new connections, and the last one has ended", &table)?;
+        let answers = requests::ask(stage, "client", 6)?;
+        check(answers.servers == [0; 6], "rs1 answers every request", &answers.pages)?;
+        you.kubectl(r#"patch realservers.lvs-operator.dev rs2 --type merge -p '{"spec":{"drain":false}}'"#)?;
+        stage.eventually_on("director", "ipvsadm -Ln", "the weights are 2 and 1", |table| {
+            tutorial::weights(table) == [2, 1]
+        })?;
+        thread::sleep(A_WHILE);
+        let report = client.report()?;
+        let told = requests::told(&report);
+        say(&told);
+        check(report.failures.is_empty(), "no request failed in all that time", &told)
     })?;
 
     narrator.step("Somebody deletes a rule: it comes back, and you are told", || {

@@ -67,10 +67,9 @@ impl<'a> Steady<'a> {
     /// Starts it.
     pub(super) fn start(stage: &'a Stage, host: &'a str) -> Self {
         let count = RATE * AT_MOST;
-        let asking = stage.start_on(
-            host,
-            &format!("lab guest-client --rate {RATE} --count {count} --until {ENOUGH} http://{VIP}/"),
-        );
+        let ask = format!("lab guest-client --rate {RATE} --count {count} --until {ENOUGH} http://{VIP}/");
+        // What ended the client before this one must not end this one.
+        let asking = stage.start_on(host, &format!("sh -c 'rm -f {ENOUGH}; exec {ask}'"));
         Self { stage, host, asking }
     }
 
@@ -87,6 +86,9 @@ impl<'a> Steady<'a> {
     }
 }
 
+/// Of requests that failed, so many are named.
+const SHOWN: usize = 3;
+
 /// A report for people.
 pub(super) fn told(report: &Report) -> String {
     let Report { sent, answers, seen_as: _, failures, longest_gap_ms } = report;
@@ -95,8 +97,11 @@ pub(super) fn told(report: &Report) -> String {
         let _ = write!(text, " {count} answered by {server},");
     }
     let _ = write!(text, " {} failed; at most {longest_gap_ms} ms between two answers", failures.len());
-    for failure in failures {
+    for failure in failures.iter().take(SHOWN) {
         let _ = write!(text, "\n  {} ms: {}", failure.at_ms, failure.reason);
+    }
+    if failures.len() > SHOWN {
+        let _ = write!(text, "\n  and {} more", failures.len() - SHOWN);
     }
     text
 }

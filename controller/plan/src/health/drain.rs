@@ -54,8 +54,7 @@ impl Drain {
 
     /// When connections are to be counted next; never again once none is left.
     ///
-    /// Not before a second has gone: a connection that was being made when the weight became 0 counts as active only
-    /// once it is established (`ip_vs_proto_tcp.c`, `set_tcp_state`).
+    /// Not before a second has gone, so that packets which were on their way when the weight became 0 have been counted.
     pub fn next(&self) -> Option<Instant> {
         let last = self.looked.unwrap_or(self.since);
         match self.stage {
