@@ -28,9 +28,14 @@ impl DesiredService {
         &self.virtual_service.settings
     }
 
+    /// The same with what should be in the kernel of its destinations.
+    pub fn in_force<'a>(&'a self, destinations: Destinations<'a>) -> Wanted<'a> {
+        Wanted { settings: self.settings(), destinations, declared: &self.destinations }
+    }
+
     /// What should be in the kernel if no check, drain or other circumstance had a say.
     pub fn as_declared(&self) -> Wanted<'_> {
-        Wanted { settings: self.settings(), destinations: Destinations::AsDeclared(&self.destinations) }
+        self.in_force(Destinations::AsDeclared(&self.destinations))
     }
 }
 
@@ -41,6 +46,8 @@ pub struct Wanted<'a> {
     pub settings: &'a ServiceSettings,
     /// Its destinations.
     pub destinations: Destinations<'a>,
+    /// Its destinations as they are declared.
+    pub declared: &'a LiteMap<DestinationKey, DesiredDestination>,
 }
 
 /// The destinations of a service that should be in the kernel.
@@ -104,6 +111,12 @@ impl DesiredDestination {
     /// One that is not checked and has no circumstances.
     pub fn simple(owner: ObjectKey, settings: DestinationSettings) -> Self {
         Self { owner, settings, drain: false, maintenance: false, probe: None }
+    }
+
+    /// Its settings by its declaration alone, whatever its check says; none in maintenance.
+    pub fn declared(&self) -> Option<DestinationSettings> {
+        let weight = if self.drain { 0 } else { self.settings.weight };
+        (!self.maintenance).then_some(DestinationSettings { weight, ..self.settings })
     }
 
     /// Whether nothing but its declaration says what should be in the kernel.

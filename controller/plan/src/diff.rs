@@ -4,9 +4,11 @@ mod vip;
 
 use std::collections::BTreeMap;
 
+use litemap::LiteMap;
+
 use crate::desired::Wanted;
 use crate::outcome::Programming;
-use crate::service::{DestinationKey, Service, ServiceKey};
+use crate::service::{DestinationKey, DestinationSettings, Service, ServiceKey};
 use crate::step::Step;
 
 pub use vip::{
@@ -155,10 +157,18 @@ fn repair(
             None | Some(_) => {}
         }
     }
-    if view.ledger_usable && !view.destinations_held && !view.held {
-        let extra =
-            observed.destinations.keys().filter(|destination| !desired.destinations.contains(destination));
-        steps.extend(extra.map(|destination| Step::DelDestination { key: *key, destination: *destination }));
+    let extra = observed.destinations.iter();
+    for (destination, reported) in extra.filter(|(at, _)| !desired.destinations.contains(at)) {
+        let (key, destination) = (*key, *destination);
+        // Of one that is declared it is known what it stands for.
+        let declared = desired.declared.get(&destination);
+        if view.ledger_usable && !view.held && (declared.is_some() || !view.destinations_held) {
+            steps.push(Step::DelDestination { key, destination });
+        } else if let Some(declared) = declared.filter(|_| reported.weight > 0) {
+            // It failed or is in maintenance, and what removes it has to wait.
+            let settings = DestinationSettings { weight: 0, ..declared.settings };
+            steps.push(Step::SetDestination { key, destination, settings });
+        }
     }
 }
 
@@ -170,13 +180,19 @@ enum Missing {
 }
 
 /// Adoption is only for what equals the declaration in scheduler, flags, persistence and every destination's
-/// address, port, forwarding and weight.
+/// address, port, forwarding and weight. What we had begun to make has what is in force instead, as far as it came.
 fn first_difference(desired: Wanted<'_>, observed: &Service, missing: Missing) -> Option<String> {
     if desired.settings != &observed.settings {
         return Some(format!("it has {}, declared is {}", observed.settings, desired.settings));
     }
-    for (destination, settings) in desired.destinations.iter() {
-        match observed.destinations.get(&destination) {
+    let wanted: LiteMap<DestinationKey, DestinationSettings> = match missing {
+        Missing::Fine => desired.destinations.iter().collect(),
+        Missing::Differs => {
+            desired.declared.iter().filter_map(|(at, wanted)| Some((*at, wanted.declared()?))).collect()
+        }
+    };
+    for (destination, settings) in &wanted {
+        match observed.destinations.get(destination) {
             None if missing == Missing::Differs => {
                 return Some(format!("it has no destination {destination}"));
             }
@@ -188,8 +204,7 @@ fn first_difference(desired: Wanted<'_>, observed: &Service, missing: Missing) -
             None | Some(_) => {}
         }
     }
-    let extra =
-        observed.destinations.keys().find(|destination| !desired.destinations.contains(destination))?;
+    let extra = observed.destinations.keys().find(|destination| !wanted.contains_key(destination))?;
     Some(format!("it has a destination {extra} that is not declared"))
 }
 

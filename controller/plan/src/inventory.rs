@@ -352,8 +352,15 @@ impl Inventory {
         let old = std::mem::replace(&mut record.desired, desired);
         let new = &record.desired;
         for (service, was) in &old.services {
-            if new.services.get(service) != Some(was) {
+            let is = new.services.get(service);
+            if is != Some(was) {
                 dirty.services.insert(*service);
+            }
+            // What is said of a real server depends on what is asked of it, too.
+            let otherwise = is.into_iter().flat_map(|is| &is.destinations);
+            let otherwise = otherwise.filter(|(at, wanted)| was.destinations.get(at) != Some(wanted));
+            for (_, wanted) in otherwise {
+                insert(&mut dirty.objects, &wanted.owner);
             }
         }
         dirty.services.extend(new.services.keys().filter(|service| !old.services.contains_key(service)));

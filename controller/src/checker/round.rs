@@ -24,9 +24,13 @@ struct Watched {
     check: Arc<(Prepared, Target)>,
     track: Track,
     under_way: bool,
+    /// Its turn came while it was under way, as it does where the timeout is as long as the interval.
+    missed: bool,
     tally: Arc<Tally>,
     /// The reason of the last failure that the driver was told.
     told: Option<&'static str>,
+    /// So many failures in a row since then have had another reason.
+    otherwise: u32,
 }
 
 struct Done {
@@ -94,7 +98,16 @@ impl Round {
         let tally = Arc::new(Tally::new(self.asked));
         self.watched.insert(
             id,
-            Watched { probe, check, track: Track::default(), under_way: false, tally, told: None },
+            Watched {
+                probe,
+                check,
+                track: Track::default(),
+                under_way: false,
+                missed: false,
+                tally,
+                told: None,
+                otherwise: 0,
+            },
         );
     }
 
@@ -137,24 +150,37 @@ impl Round {
 
     fn start_due(&mut self, now: Instant) {
         for id in self.schedule.due(now) {
-            let Some(watched) = self.watched.get_mut(&id) else { continue };
-            // Its timeout is as long as its interval, and it ends just now.
-            if watched.under_way {
-                continue;
-            }
-            watched.under_way = true;
-            let check = Arc::clone(&watched.check);
-            let timeout = watched.probe.terms.timeout;
-            self.under_way.push(Box::pin(async move {
-                let (prepared, target) = &*check;
-                let begun = Instant::now();
-                let result = lvs_checks::check(prepared, target, timeout).await;
-                Done { id, took: begun.elapsed(), result }
-            }));
+            self.start(id);
         }
     }
 
+    fn start(&mut self, id: u64) {
+        let Some(watched) = self.watched.get_mut(&id) else { return };
+        if watched.under_way {
+            watched.missed = true;
+            return;
+        }
+        watched.under_way = true;
+        let check = Arc::clone(&watched.check);
+        let timeout = watched.probe.terms.timeout;
+        self.under_way.push(Box::pin(async move {
+            let (prepared, target) = &*check;
+            let begun = Instant::now();
+            let result = lvs_checks::check(prepared, target, timeout).await;
+            Done { id, took: begun.elapsed(), result }
+        }));
+    }
+
     fn take_in(&mut self, done: Done) {
+        let id = done.id;
+        self.take_in_result(done);
+        // The turn that it missed, late.
+        if self.watched.get_mut(&id).is_some_and(|watched| std::mem::take(&mut watched.missed)) {
+            self.start(id);
+        }
+    }
+
+    fn take_in_result(&mut self, done: Done) {
         let Some(watched) = self.watched.get_mut(&done.id) else { return };
         watched.under_way = false;
         watched.tally.note(done.took, done.result.as_ref().err().map(Failure::reason));
@@ -170,10 +196,12 @@ impl Round {
         let terms = &watched.probe.terms;
         let verdict = watched.track.result(failure.is_none(), terms.fall, terms.rise);
         let reason = failure.as_ref().map(Failure::reason);
-        // While it is down, that it now fails for another reason is news too.
-        let otherwise =
-            watched.track.verdict() == Verdict::Down && reason.is_some() && watched.told != reason;
-        if verdict.is_some() || otherwise {
+        // While it is down, that it now fails for another reason is news too, if it goes on so: one that fails in turn
+        // for two reasons is none at each check.
+        let other = watched.track.verdict() == Verdict::Down && reason.is_some() && watched.told != reason;
+        watched.otherwise = if other { watched.otherwise + 1 } else { 0 };
+        if verdict.is_some() || watched.otherwise >= terms.fall {
+            watched.otherwise = 0;
             watched.told = reason;
             self.news.push(News {
                 probe: watched.probe.clone(),

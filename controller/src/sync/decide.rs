@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use lvs_plan::desired::{Destinations, Wanted};
+use lvs_plan::desired::Destinations;
 use lvs_plan::diff::{self, ServiceView};
 use lvs_plan::object::Kind;
 use lvs_plan::outcome::ServiceOutcome;
@@ -61,16 +61,15 @@ impl<K: Kernel> Driver<K> {
         let ledger_usable = self.ledger.usable();
         for key in keys {
             let desired = self.inventory.desired(key);
+            let destinations_held = desired.is_some_and(|desired| self.holds_destinations(desired));
             let judged = if let Some(desired) = desired {
-                self.health.judge(key, desired, observed.get(key), now)
+                self.health.judge(key, desired, observed.get(key), destinations_held, now)
             } else {
                 self.health.forget(key);
                 None
             };
             let wanted = desired.map(|desired| match &judged {
-                Some(in_force) => {
-                    Wanted { settings: desired.settings(), destinations: Destinations::InForce(in_force) }
-                }
+                Some(in_force) => desired.in_force(Destinations::InForce(in_force)),
                 None => desired.as_declared(),
             });
             let off_segment = match wanted {
@@ -82,7 +81,7 @@ impl<K: Kernel> Driver<K> {
                 observed: observed.get(key),
                 claim: self.ledger.claim(key, observed.get(key)),
                 held: self.is_held(key),
-                destinations_held: desired.is_some_and(|desired| self.holds_destinations(desired)),
+                destinations_held,
                 ledger_usable,
                 off_segment: &off_segment,
             };

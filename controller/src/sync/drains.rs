@@ -33,11 +33,11 @@ impl Drains {
 
     /// When connections are to be counted next.
     pub(super) fn next(&self) -> Option<Instant> {
-        self.0.values().filter_map(Drain::next).min()
+        self.0.values().map(Drain::next).min()
     }
 
     fn due(&self, now: Instant) -> Vec<ObjectKey> {
-        let due = self.0.iter().filter(|(_, drain)| drain.next().is_some_and(|at| at <= now));
+        let due = self.0.iter().filter(|(_, drain)| drain.next() <= now);
         due.map(|(key, _)| key.clone()).collect()
     }
 }
@@ -65,8 +65,10 @@ impl<K: Kernel> Driver<K> {
         let counted = self.count_connections(&services);
         let mut changed = Vec::new();
         for (key, (places, timeout)) in places {
+            // Until its weight is 0 in the kernel nothing says how far it is.
+            let in_force = places.iter().all(|(service, _)| self.is_in_kernel(service));
             let Some(drain) = self.health.drains.0.get_mut(&key) else { continue };
-            let Some(counted) = &counted else {
+            let Some(counted) = counted.as_ref().filter(|_| in_force) else {
                 drain.postpone(now);
                 continue;
             };
@@ -99,7 +101,10 @@ impl<K: Kernel> Driver<K> {
             let policy = record.in_force.as_ref().map(|version| version.policy().drain_timeout);
             for (service, desired) in &record.desired().services {
                 let mine = desired.destinations.iter().filter(|(_, wanted)| wanted.owner == *key);
-                places.extend(mine.map(|(destination, _)| (*service, *destination)));
+                // What somebody else has in its place is none of ours.
+                if !self.is_refused(service) {
+                    places.extend(mine.map(|(destination, _)| (*service, *destination)));
+                }
             }
             timeout = timeout.max(policy.unwrap_or_default());
         }

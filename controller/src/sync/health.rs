@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use litemap::LiteMap;
 use lvs_plan::conditions::Checks;
-use lvs_plan::health::{self, Declared, Drain, InForce, Probe, Standing, Verdict};
+use lvs_plan::health::{self, Declared, Drain, InForce, Policy, Probe, Standing, Verdict};
 use lvs_plan::service::DestinationSettings;
 use lvs_plan::{DesiredDestination, DesiredService, DestinationKey, ObjectKey, Service, ServiceKey};
 
@@ -22,6 +22,8 @@ pub(super) struct Health {
     orders: Orders,
     /// What the checker has not been told yet.
     unsent: Vec<Order>,
+    /// Probes that were left by a service, perhaps their last.
+    left: Vec<Probe>,
     probes: HashMap<Probe, Watched>,
     services: HashMap<ServiceKey, Checked>,
     /// When time alone changes something.
@@ -76,6 +78,7 @@ impl Health {
         key: &ServiceKey,
         desired: &DesiredService,
         observed: Option<&Service>,
+        destinations_held: bool,
         now: Instant,
     ) -> Option<InForceTable> {
         let policy = desired.virtual_service.policy();
@@ -88,6 +91,15 @@ impl Health {
         let wanted = desired.destinations.iter();
         let declared: Vec<_> = wanted.map(|(key, wanted)| (*key, self.declared(wanted))).collect();
         let checked = self.services.entry(*key).or_default();
+        // One that stays because it is not known what it stands for serves: nobody has to say sorry.
+        let sorry = policy.sorry_server.map(|address| DestinationKey { address, port: key.port() });
+        let serves = |(at, settings): (&DestinationKey, &DestinationSettings)| {
+            settings.weight > 0 && sorry != Some(*at) && !desired.destinations.contains_key(at)
+        };
+        let observed_ones = observed.into_iter().flat_map(|service| &service.destinations);
+        let not_sorry = (destinations_held && observed_ones.into_iter().any(serves))
+            .then(|| Policy { sorry_server: None, ..policy.clone() });
+        let policy = not_sorry.as_ref().unwrap_or(policy);
         let in_force = health::in_force(key, policy, &declared, observed, &mut checked.standing, now);
         if let Some(before) = checked.next.take() {
             self.changes.remove(&(before, *key));
@@ -148,8 +160,8 @@ impl Health {
         let Some(watched) = self.probes.get_mut(probe) else { return };
         watched.services.remove(key);
         if watched.services.is_empty() {
-            self.probes.remove(probe);
-            self.unsent.push(Order::Forget(probe.clone()));
+            // Another may be about to take it over, and then what is known of it stays known.
+            self.left.push(probe.clone());
         }
     }
 
@@ -161,6 +173,12 @@ impl Health {
 
     /// Tells the checker what changed.
     pub(super) fn send_orders(&mut self) {
+        for probe in std::mem::take(&mut self.left) {
+            if self.probes.get(&probe).is_some_and(|watched| watched.services.is_empty()) {
+                self.probes.remove(&probe);
+                self.unsent.push(Order::Forget(probe));
+            }
+        }
         self.orders.send(std::mem::take(&mut self.unsent));
     }
 

@@ -229,3 +229,58 @@ fn a_thousand_servers_that_fail_at_once_are_a_write_each_and_in_panic_none_is_le
     let web = &content.entries[&ObjectKey::new(Kind::VirtualService, "default", "web")].verdict;
     assert!(web.conditions.iter().any(|condition| condition.reason == Reason::Panic));
 }
+
+#[test]
+fn a_drain_that_was_asked_for_while_the_kernel_could_not_be_read_begins_when_it_can() {
+    let mut checked = Checked::new();
+    checked.told(Verdict::Up);
+    checked.steps();
+    checked.node.driver.kernel.short_reads = 1;
+    checked.serve(&json!({"drain": true}));
+    assert_eq!(checked.steps(), [""; 0]);
+    assert_eq!(checked.steps(), [DOWN]);
+    checked.steps();
+    assert_eq!(checked.condition("Drained"), Some((lvs_crds::ConditionStatus::True, Reason::Drained)));
+}
+
+#[test]
+fn a_real_server_is_told_of_at_once_when_its_check_is_taken_away() {
+    let mut checked = Checked::new();
+    checked.told(Verdict::Down);
+    checked.steps();
+    assert_eq!(checked.condition("Healthy"), Some((lvs_crds::ConditionStatus::False, Reason::CheckFailed)));
+    checked.declare("web", 80, &json!({"healthCheck": {"none": {}}}));
+    assert_eq!(checked.steps(), [UP]);
+    assert_eq!(checked.condition("Healthy"), Some((lvs_crds::ConditionStatus::True, Reason::NotChecked)));
+}
+
+#[test]
+fn what_is_known_of_a_server_goes_over_to_another_service_that_asks_the_same() {
+    for port in [79, 81] {
+        let mut checked = Checked::new();
+        checked.told(Verdict::Up);
+        checked.steps();
+        checked.ordered();
+        checked.declare("web", port, &json!({}));
+        let added = checked.steps().into_iter().find(|step| step.starts_with("add destination"));
+        assert!(added.as_ref().is_some_and(|step| step.ends_with("weight 1")), "{added:?}");
+        assert_eq!(checked.ordered(), (0, 0));
+    }
+}
+
+#[test]
+fn a_weight_that_somebody_takes_away_before_the_first_check_is_put_back() {
+    let mut checked = Checked::new();
+    checked.told(Verdict::Up);
+    checked.steps();
+    let mut again = Checked::over(checked.node.restart());
+    again.declare("web", 80, &json!({}));
+    again.serve(&json!({}));
+    again.node.pass(Scope::Full);
+    let table = &mut again.node.driver.kernel.table;
+    let service = table.get_mut(&key(80)).expect("it is there");
+    service.destinations.values_mut().for_each(|destination| destination.weight = 0);
+    again.node.pass(Scope::Full);
+    let service = &again.node.driver.kernel.table[&key(80)];
+    assert!(service.destinations.values().all(|destination| destination.weight == 1));
+}

@@ -73,6 +73,11 @@ impl<K: Kernel> Driver<K> {
         })
     }
 
+    /// Whether nothing is done about the service, because it is somebody else's or cannot be written down.
+    pub(super) fn is_refused(&self, key: &ServiceKey) -> bool {
+        self.outcomes.get(key).is_some_and(|outcome| super::decide::is_refusal(&outcome.programming))
+    }
+
     pub(super) fn observe(
         &mut self,
         scope: Scope,

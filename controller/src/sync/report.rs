@@ -64,9 +64,13 @@ impl<K: Kernel> Driver<K> {
 
     /// The kernel cannot be read: what waits for it says why.
     pub(super) fn report_unreadable(&mut self) {
-        for key in std::mem::take(&mut self.backlog.objects) {
-            self.publish(&key);
+        let objects = std::mem::take(&mut self.backlog.objects);
+        for key in &objects {
+            self.publish(key);
         }
+        // Which real servers drain or have thresholds is noted by a pass that knows the kernel.
+        let noted_later = objects.into_iter().filter(|key| key.kind == Kind::RealServer);
+        self.backlog.objects = noted_later.collect();
         self.doubt_settings();
     }
 

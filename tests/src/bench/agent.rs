@@ -16,6 +16,8 @@ use super::witness;
 use crate::topology::Host;
 
 const HTTP: &str = "http://127.0.0.1:9472";
+/// How often a table that nobody changes is counted until it is whole.
+const COUNTS: usize = 20;
 const READY_LIMIT: Duration = Duration::from_mins(10);
 const LOOK: Duration = Duration::from_millis(500);
 /// Between two looks at how many statuses were written: starting `curl` takes its time from the agent.
@@ -119,9 +121,18 @@ impl Agent {
     pub(super) fn restart(self) -> Result<u32> {
         let Self { process, shape, program, source, folder, network } = self;
         process.terminate()?;
-        let table = network.director.within(witness::count)??;
+        // Nobody changes this table now, but who changes another one makes a reader miss some (`ip_vs_info_array`).
+        let whole = (shape.services, shape.services * shape.destinations);
+        let mut table = network.director.within(witness::count)??;
+        for _ in 0..COUNTS {
+            if table == whole {
+                break;
+            }
+            thread::sleep(STATUS_LOOK);
+            table = network.director.within(witness::count)??;
+        }
         ensure!(
-            table == (shape.services, shape.services * shape.destinations),
+            table == whole,
             "after the agent's end the kernel had {} services and {} destinations",
             table.0,
             table.1

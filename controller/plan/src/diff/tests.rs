@@ -274,3 +274,44 @@ fn an_adopted_service_gets_the_thresholds_that_adoption_does_not_compare() {
         ["change destination TCP 172.16.21.10:80 -> 192.168.40.12:80 to direct weight 2 thresholds 0..100"]
     );
 }
+
+/// What is in force when a check or maintenance has a say.
+fn in_force(destinations: &[(u8, u32)]) -> litemap::LiteMap<DestinationKey, DestinationSettings> {
+    destinations.iter().map(|(last, weight)| (rip(*last), direct(*weight))).collect()
+}
+
+fn view_in_force<'a>(
+    desired: &'a DesiredService,
+    table: &'a litemap::LiteMap<DestinationKey, DestinationSettings>,
+    observed: &'a Service,
+    claim: Claim,
+) -> ServiceView<'a> {
+    let wanted = desired.in_force(crate::desired::Destinations::InForce(table));
+    ServiceView { desired: Some(wanted), ..view(None, Some(observed), claim) }
+}
+
+#[test]
+fn a_declared_destination_that_should_go_loses_its_weight_where_nothing_may_be_removed() {
+    let (wanted, table) = (desired("wrr", &[(12, 2), (13, 1)]), in_force(&[(13, 1)]));
+    let with = observed("wrr", &[(12, 2), (13, 1)]);
+    let all = view_in_force(&wanted, &table, &with, Claim::Confirmed);
+    assert_eq!(steps(all), ["remove destination TCP 172.16.21.10:80 -> 192.168.40.12:80"]);
+    // Whom it stands for is known, whatever is not known of others.
+    let held = ServiceView { destinations_held: true, ..all };
+    assert_eq!(steps(held), ["remove destination TCP 172.16.21.10:80 -> 192.168.40.12:80"]);
+    let unwritten = ServiceView { ledger_usable: false, ..all };
+    assert_eq!(
+        steps(unwritten),
+        ["change destination TCP 172.16.21.10:80 -> 192.168.40.12:80 to direct weight 0"]
+    );
+}
+
+#[test]
+fn a_failed_check_does_not_make_somebody_elses_service_equal_to_ours() {
+    let (wanted, table) = (desired("wrr", &[(12, 1)]), in_force(&[(12, 0)]));
+    let theirs = observed("wrr", &[(12, 0)]);
+    let decision = service(&web(), view_in_force(&wanted, &table, &theirs, Claim::None));
+    assert!(matches!(decision.refused, Some(Programming::Foreign(_))), "{decision:?}");
+    let begun = service(&web(), view_in_force(&wanted, &table, &theirs, Claim::Intent));
+    assert!(begun.adopt && begun.refused.is_none(), "{begun:?}");
+}

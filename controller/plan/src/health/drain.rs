@@ -52,15 +52,15 @@ impl Drain {
         Some((self.at_start?, self.left?))
     }
 
-    /// When connections are to be counted next; never again once none is left.
+    /// When connections are to be counted next.
     ///
     /// Not before a second has gone, so that packets which were on their way when the weight became 0 have been counted.
-    pub fn next(&self) -> Option<Instant> {
+    /// Also once none is left: a client may come back by its persistence template.
+    pub fn next(&self) -> Instant {
         let last = self.looked.unwrap_or(self.since);
         match self.stage {
-            Stage::Draining => Some(last + LOOK),
-            Stage::TimedOut { .. } => Some(last + LATE_LOOK),
-            Stage::Drained => None,
+            Stage::Draining => last + LOOK,
+            Stage::TimedOut { .. } | Stage::Drained => last + LATE_LOOK,
         }
     }
 
@@ -78,8 +78,11 @@ impl Drain {
         self.left = Some(active);
         self.stage = match before {
             _ if active == 0 => Stage::Drained,
-            Stage::Draining if self.since + timeout <= now => Stage::TimedOut { left: active },
-            stage => stage,
+            Stage::Draining | Stage::Drained if self.since + timeout <= now => {
+                Stage::TimedOut { left: active }
+            }
+            Stage::Draining | Stage::Drained => Stage::Draining,
+            stage @ Stage::TimedOut { .. } => stage,
         };
         self.stage != before
     }
@@ -96,15 +99,17 @@ mod tests {
     }
 
     #[test]
-    fn it_is_drained_when_no_connection_is_left_and_then_not_looked_at_again() {
+    fn it_is_drained_when_no_connection_is_left_and_no_longer_when_a_client_comes_back() {
         let start = Instant::now();
         let mut drain = Drain::begin(start);
-        assert_eq!(drain.next(), Some(after(start, 1)));
+        assert_eq!(drain.next(), after(start, 1));
         assert!(!drain.count(80, TIMEOUT, after(start, 1)));
         assert!(!drain.count(12, TIMEOUT, after(start, 2)));
         assert_eq!((drain.counted(), drain.stage()), (Some((80, 12)), Stage::Draining));
         assert!(drain.count(0, TIMEOUT, after(start, 3)));
-        assert_eq!((drain.stage(), drain.next()), (Stage::Drained, None));
+        assert_eq!((drain.stage(), drain.next()), (Stage::Drained, after(start, 13)));
+        assert!(drain.count(1, TIMEOUT, after(start, 13)));
+        assert_eq!(drain.stage(), Stage::Draining);
     }
 
     #[test]
@@ -115,7 +120,7 @@ mod tests {
         assert!(drain.count(4, TIMEOUT, after(start, 300)));
         assert_eq!(drain.stage(), Stage::TimedOut { left: 4 });
         assert!(!drain.count(3, TIMEOUT, after(start, 310)), "what was left then stays said");
-        assert_eq!(drain.next(), Some(after(start, 320)));
+        assert_eq!(drain.next(), after(start, 320));
         assert!(drain.count(0, TIMEOUT, after(start, 320)));
         assert_eq!(drain.stage(), Stage::Drained);
     }

@@ -64,6 +64,8 @@ impl Standing {
 enum Past {
     /// Its first check is waited for, with weight 0.
     Waiting,
+    /// It was found with a weight, and counts as working until its first check.
+    Found,
     /// It failed.
     Failed {
         /// Since when it has had weight 0; `None` while panic keeps it in service.

@@ -41,7 +41,7 @@ impl Judge<'_> {
         // A ramp that has reached the full weight is over.
         past.filter(|past| match past {
             Past::Ramping(since) => self.ramp.next(declared.weight, *since, self.now).is_some(),
-            Past::Waiting | Past::Failed { .. } | Past::Away => true,
+            Past::Waiting | Past::Found | Past::Failed { .. } | Past::Away => true,
         })
     }
 
@@ -64,8 +64,8 @@ impl Judge<'_> {
     fn working(&self, declared: &Declared, past: Option<Past>, in_kernel: Option<u32>) -> Option<Past> {
         let since = match (past, in_kernel) {
             (Some(Past::Ramping(since)), _) => Some(since),
-            // Panic kept it in service, with its full weight.
-            (Some(Past::Failed { quiesced: None, .. }), _) => None,
+            // It was in service: panic kept it there, or it was found so.
+            (Some(Past::Failed { quiesced: None, .. } | Past::Found), _) => None,
             (Some(Past::Waiting | Past::Failed { .. } | Past::Away), _) | (None, None) => Some(self.now),
             (None, Some(weight)) => self.interrupted(declared, weight),
         };
@@ -75,9 +75,12 @@ impl Judge<'_> {
     /// Not a failure: it goes on as it is, and one that is new waits.
     fn unknown(&self, declared: &Declared, past: Option<Past>, in_kernel: Option<u32>) -> Option<Past> {
         match (past, in_kernel) {
-            (Some(Past::Ramping(_) | Past::Waiting), _) => past,
-            (None, Some(weight @ 1..)) => self.interrupted(declared, weight).map(Past::Ramping),
-            (Some(Past::Failed { .. } | Past::Away), Some(1..)) => None,
+            // From here on it is known, whatever somebody makes of its weight.
+            (Some(Past::Ramping(_) | Past::Waiting | Past::Found), _) => past,
+            (None, Some(weight @ 1..)) => {
+                Some(self.interrupted(declared, weight).map_or(Past::Found, Past::Ramping))
+            }
+            (Some(Past::Failed { .. } | Past::Away), Some(1..)) => Some(Past::Found),
             (_, Some(0) | None) => Some(Past::Waiting),
         }
     }
@@ -112,7 +115,7 @@ impl Judge<'_> {
                 let next = self.ramp.next(declared.weight, since, self.now);
                 (State::SlowStart { percent }, Some(weight), next)
             }
-            None => (State::InService, Some(full), None),
+            Some(Past::Found) | None => (State::InService, Some(full), None),
         };
         let healthy = match declared.verdict {
             None | Some(Verdict::Up) => true,
