@@ -113,7 +113,8 @@ impl<K: Kernel> Driver<K> {
                 if previous.is_some_and(|previous| **previous == entry) {
                     return;
                 }
-                let previous = previous.cloned();
+                // One that was made anew meanwhile is another one, of which nothing was told.
+                let previous = previous.filter(|previous| previous.object.uid == entry.object.uid).cloned();
                 let before = previous.as_ref().map_or(&[][..], |previous| &previous.verdict.conditions);
                 for transition in transitions(&entry.object, before, &entry.verdict.conditions) {
                     content.happened(transition);

@@ -1,11 +1,12 @@
 //! What the driver says is so, also when it cannot look, and after it died in the middle of its work.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use lvs_crds::ConditionStatus;
-use lvs_plan::{ObjectKey, Reason};
+use lvs_plan::{Kind, ObjectKey, Reason};
 
-use super::node::{Node, foreign, key};
+use super::node::{Node, foreign, key, object, vip};
 use super::observe::{BELIEVED, READ_WAIT_MAX};
 use super::*;
 use crate::ledger::Origin;
@@ -177,4 +178,25 @@ fn what_was_to_be_removed_and_is_asked_for_again_is_ours_again() {
     assert_eq!(node.driver.kernel.table[&key(80)], declared);
     assert!(node.driver.ledger.is_confirmed(&key(80)));
     assert!(node.restart().driver.ledger.is_confirmed(&key(80)), "and that is written down");
+}
+
+#[test]
+fn an_object_that_is_made_anew_within_one_pass_is_told_of_anew() {
+    let mut node = Node::new();
+    node.declare("web", 80);
+    node.settle();
+    let younger = |uid: &str| {
+        let spec = serde_json::json!({"vip": vip(), "ports": [{"port": 80}]});
+        let spec = lvs_plan::Spec::VirtualService(Arc::new(serde_json::from_value(spec).expect("a spec")));
+        let object = object(Kind::VirtualService, "younger", spec, None);
+        lvs_plan::Change::upsert(lvs_plan::Object { uid: uid.to_owned(), ..object })
+    };
+    node.deliver(vec![younger("1")]);
+    node.pass(Scope::Changes);
+    let refused = |events: Vec<Reason>| events.iter().filter(|reason| **reason == Reason::Refused).count();
+    assert_eq!(refused(node.events()), 1);
+    let gone = ObjectKey::new(Kind::VirtualService, "default", "younger");
+    node.deliver(vec![lvs_plan::Change::Removed(gone), younger("2")]);
+    node.pass(Scope::Changes);
+    assert_eq!(refused(node.events()), 1);
 }
