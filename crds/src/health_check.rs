@@ -96,6 +96,40 @@ fn default_rise() -> i32 {
     2
 }
 
+/// What a health check asks.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum CheckKind {
+    /// The port accepts a TCP connection.
+    Tcp,
+    /// An HTTP request is answered as expected.
+    Http(HttpCheck),
+    /// An HTTP request over TLS is answered as expected.
+    Https(HttpsCheck),
+    /// `grpc.health.v1.Health/Check` says SERVING.
+    Grpc(GrpcCheck),
+    /// A DNS question over UDP is answered as expected.
+    Dns(DnsCheck),
+    /// A UDP datagram is answered as expected, or not refused.
+    Udp(UdpCheck),
+    /// An ICMP echo request is answered.
+    Ping,
+}
+
+impl CheckKind {
+    /// The kind as `healthCheck` spells it.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Http(_) => "http",
+            Self::Https(_) => "https",
+            Self::Grpc(_) => "grpc",
+            Self::Dns(_) => "dns",
+            Self::Udp(_) => "udp",
+            Self::Ping => "ping",
+        }
+    }
+}
+
 /// A TCP connection; it has no settings of its own.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -16,8 +16,8 @@ pub mod yaml;
 pub use condition::{Condition, ConditionStatus};
 pub use director::{Director, DirectorReport, DirectorSpec, Timeouts};
 pub use health_check::{
-    DnsCheck, DnsRcode, DnsType, GrpcCheck, HealthCheck, HttpCheck, HttpHeader, HttpMethod, HttpsCheck,
-    NoCheck, PingCheck, TcpCheck, TlsOptions, UdpCheck,
+    CheckKind, DnsCheck, DnsRcode, DnsType, GrpcCheck, HealthCheck, HttpCheck, HttpHeader, HttpMethod,
+    HttpsCheck, NoCheck, PingCheck, TcpCheck, TlsOptions, UdpCheck,
 };
 pub use real_server::{RealServer, RealServerSpec, RealServerStatus};
 pub use selector::{LabelSelector, LabelSelectorRequirement, Labels};

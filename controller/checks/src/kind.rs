@@ -1,29 +1,8 @@
-//! What is asked, and where.
+//! Where a real server is asked.
 
 use std::net::{IpAddr, SocketAddr};
 
-use lvs_crds::{DnsCheck, GrpcCheck, HttpCheck, HttpsCheck, UdpCheck};
-
 use crate::failure::Peer;
-
-/// What a real server is asked; the settings are the API's own, with its rules taken as kept.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
-    /// Works if the port accepts a TCP connection.
-    Tcp,
-    /// Works if an HTTP request is answered as expected.
-    Http(HttpCheck),
-    /// Works if an HTTP request over TLS is answered as expected.
-    Https(HttpsCheck),
-    /// Works if `grpc.health.v1.Health/Check` says SERVING.
-    Grpc(GrpcCheck),
-    /// Works if a DNS question over UDP is answered as expected.
-    Dns(DnsCheck),
-    /// Works if a UDP datagram is answered as expected, or not refused.
-    Udp(UdpCheck),
-    /// Works if an ICMP echo request is answered.
-    Ping,
-}
 
 /// Where and how: everything that a check needs besides its kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

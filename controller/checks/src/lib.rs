@@ -54,5 +54,7 @@ mod tls;
 mod udp;
 
 pub use failure::{Awaited, Failure, Peer, REASONS};
-pub use kind::{Kind, Target};
+pub use kind::Target;
+/// What a real server is asked; the settings are the API's own, with its rules taken as kept.
+pub use lvs_crds::CheckKind as Kind;
 pub use prepared::{PrepareError, Prepared, check};

@@ -8,9 +8,9 @@ use crate::dns::DnsProbe;
 use crate::failure::Failure;
 use crate::grpc::GrpcProbe;
 use crate::http::HttpProbe;
-use crate::kind::{Kind, Target};
 use crate::tls::Tls;
 use crate::udp::UdpProbe;
+use crate::{Kind, Target};
 use crate::{dns, grpc, http, ping, tcp, tls, udp};
 
 /// Why a check cannot be made: each is a fault of its settings, to be shown to who wrote them.

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
-use lvs_checks::{Failure, Kind, Prepared, Target};
-use lvs_plan::health::{Probe, ProbeKind, Schedule, Terms, Track, Verdict};
+use lvs_checks::{Failure, Prepared, Target};
+use lvs_plan::health::{Probe, Schedule, Terms, Track, Verdict};
 use tracing::warn;
 
 use super::tally::{Tallies, Tally};
@@ -228,15 +228,6 @@ fn prepare(probe: &Probe) -> Result<(Prepared, Target), String> {
     let Probe { address, port, terms } = probe;
     let Terms { kind, source, mark, interval: _, timeout: _, fall: _, rise: _ } = &**terms;
     let target = Target { address: *address, port: *port, source: *source, mark: *mark };
-    let kind = match kind {
-        ProbeKind::Tcp => Kind::Tcp,
-        ProbeKind::Http(check) => Kind::Http(check.clone()),
-        ProbeKind::Https(check) => Kind::Https(check.clone()),
-        ProbeKind::Grpc(check) => Kind::Grpc(check.clone()),
-        ProbeKind::Dns(check) => Kind::Dns(check.clone()),
-        ProbeKind::Udp(check) => Kind::Udp(check.clone()),
-        ProbeKind::Ping => Kind::Ping,
-    };
-    let prepared = Prepared::new(&kind, &target).map_err(|error| error.to_string())?;
+    let prepared = Prepared::new(kind, &target).map_err(|error| error.to_string())?;
     Ok((prepared, target))
 }

@@ -1,7 +1,8 @@
 use std::net::TcpListener;
 use std::sync::mpsc;
 
-use lvs_plan::health::{ProbeKind, Terms};
+use lvs_crds::CheckKind;
+use lvs_plan::health::Terms;
 
 use super::*;
 
@@ -9,7 +10,7 @@ use super::*;
 fn probe(port: u16) -> Probe {
     let second = Duration::from_secs(1);
     let terms = Terms {
-        kind: ProbeKind::Tcp,
+        kind: CheckKind::Tcp,
         interval: second,
         timeout: second,
         fall: 1,

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use lvs_plan::health::{Probe, ProbeKind, Terms};
+use lvs_crds::CheckKind;
+use lvs_plan::health::{Probe, Terms};
 
 use super::checks::Checks;
 use super::scrape::Scrape;
@@ -15,7 +16,7 @@ use crate::view::{ServiceView, View};
 pub(super) fn probe(number: u8, port: u16) -> Probe {
     let seconds = std::time::Duration::from_secs;
     let terms = Terms {
-        kind: ProbeKind::Tcp,
+        kind: CheckKind::Tcp,
         interval: seconds(5),
         timeout: seconds(2),
         fall: 3,

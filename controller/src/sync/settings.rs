@@ -7,10 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use lvs_crds::DirectorSpec;
+use lvs_plan::diff::Claim;
 use lvs_plan::object::Kind;
 use lvs_plan::settings::{self, Decision, Difference, Standing, Values, WriteError};
 use lvs_plan::validate::{self, Violation};
-use lvs_plan::{Change, Object, ObjectKey, Reason, ServiceKey, Spec};
+use lvs_plan::{Change, Object, ObjectKey, Reason, Service, ServiceKey, Spec};
 use tracing::{info, warn};
 
 use super::{Driver, Scope};
@@ -210,14 +211,19 @@ impl<K: Kernel> Driver<K> {
         let others = glance.into_keys().filter(|key| {
             !self.ledger.is_confirmed(key) && !self.is_in_kernel(key) && !about_to_be_ours.contains(key)
         });
-        let (marks, certain): (BTreeSet<_>, BTreeSet<_>) =
-            others.partition(|key| matches!(key, ServiceKey::FirewallMark { .. }));
+        // A glance shows a mark under both families; and what was about to be removed may be ours still.
+        let (unclear, certain): (BTreeSet<_>, BTreeSet<_>) = others.partition(|key| {
+            matches!(key, ServiceKey::FirewallMark { .. }) || self.ledger.origin(key).is_some()
+        });
         if let Some(first) = certain.first() {
             return Ok(Some(*first));
         }
-        // A glance shows a mark under both families.
-        let there = if marks.is_empty() { BTreeMap::new() } else { self.kernel.services(&marks)? };
-        Ok(there.into_keys().next())
+        let there = if unclear.is_empty() { BTreeMap::new() } else { self.kernel.services(&unclear)? };
+        let is_ours = |(key, service): &(ServiceKey, Service)| {
+            let claim = self.ledger.claim(key, Some(service));
+            matches!(claim, Claim::Confirmed | Claim::Leaving { unchanged: true })
+        };
+        Ok(there.into_iter().find(|service| !is_ours(service)).map(|(key, _)| key))
     }
 
     fn tell_repaired(&self, key: &ObjectKey, written: &[Difference]) {

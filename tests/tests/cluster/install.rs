@@ -195,7 +195,7 @@ fn normal(objects: Vec<Value>) -> BTreeMap<String, Value> {
 
 #[test]
 #[ignore = "needs helm and kubectl: cargo lab test"]
-fn the_agent_has_two_capabilities_and_nothing_else_of_the_node_but_its_network_and_one_folder() {
+fn the_agent_has_two_capabilities_and_of_the_node_only_its_network_the_settings_of_that_and_one_folder() {
     let objects = template(&[]).unwrap();
     let pod = &find(&objects, "DaemonSet")["spec"]["template"]["spec"];
     assert_eq!(pod["hostNetwork"], true);
@@ -213,8 +213,12 @@ fn the_agent_has_two_capabilities_and_nothing_else_of_the_node_but_its_network_a
     assert_eq!(pod["containers"][0]["securityContext"], security);
     let volumes = serde_json::json!([
         {"name": "state", "hostPath": {"path": "/var/lib/lvs-operator", "type": "DirectoryOrCreate"}},
+        {"name": "settings", "hostPath": {"path": "/proc/sys/net", "type": "Directory"}},
     ]);
     assert_eq!(pod["volumes"], volumes);
+    let without = template(&["--set=director.writeKernelSettings=false"]).unwrap();
+    let pod_without = &find(&without, "DaemonSet")["spec"]["template"]["spec"];
+    assert_eq!(pod_without["volumes"].as_array().unwrap()[..], volumes.as_array().unwrap()[..1]);
     assert_eq!(pod["nodeSelector"], serde_json::json!({"lvs-operator.dev/director": "true"}));
     for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
         assert_eq!(pod["containers"][0][probe]["httpGet"]["host"], "127.0.0.1", "{probe}");

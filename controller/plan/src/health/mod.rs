@@ -17,7 +17,7 @@ mod track;
 pub use drain::{Drain, Stage};
 pub use overload::Thresholds;
 pub use policy::{Check, Policy, Subject};
-pub use probe::{NeedsPort, Probe, ProbeKind, Terms, probe};
+pub use probe::{NeedsPort, Probe, Terms, probe};
 pub use schedule::Schedule;
 pub use standing::{Counts, Declared, Destination, InForce, Standing, State, in_force};
 pub use texts::{authorities, body_regex, expected_statuses};

@@ -4,9 +4,9 @@ use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use lvs_crds::{DEFAULT_DRAIN_TIMEOUT_SECONDS, HealthCheck, OnFailure, TcpCheck};
+use lvs_crds::{CheckKind, DEFAULT_DRAIN_TIMEOUT_SECONDS, HealthCheck, OnFailure, TcpCheck};
 
-use super::probe::{ProbeKind, Terms};
+use super::probe::Terms;
 
 /// How a virtual service treats its real servers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,7 +112,7 @@ impl Check {
         let seconds = |count: i32| Duration::from_secs(count.try_into().expect("a time is in range"));
         let times = |count: i32| count.try_into().expect("a count is in range");
         let interval = seconds(*interval_seconds);
-        let terms = |kind: ProbeKind| {
+        let terms = |kind: CheckKind| {
             Arc::new(Terms {
                 kind,
                 interval,
@@ -123,18 +123,18 @@ impl Check {
                 mark: firewall_mark.map(|mark| mark.try_into().expect("the mark is in range")),
             })
         };
-        let tcp = tcp.as_ref().map(|TcpCheck {}| ProbeKind::Tcp);
+        let tcp = tcp.as_ref().map(|TcpCheck {}| CheckKind::Tcp);
         let kind = tcp
-            .or_else(|| http.as_deref().cloned().map(ProbeKind::Http))
-            .or_else(|| https.as_deref().cloned().map(ProbeKind::Https))
-            .or_else(|| grpc.as_deref().cloned().map(ProbeKind::Grpc))
-            .or_else(|| dns.as_deref().cloned().map(ProbeKind::Dns))
-            .or_else(|| udp.as_deref().cloned().map(ProbeKind::Udp))
-            .or_else(|| ping.as_ref().map(|_| ProbeKind::Ping));
+            .or_else(|| http.as_deref().cloned().map(CheckKind::Http))
+            .or_else(|| https.as_deref().cloned().map(CheckKind::Https))
+            .or_else(|| grpc.as_deref().cloned().map(CheckKind::Grpc))
+            .or_else(|| dns.as_deref().cloned().map(CheckKind::Dns))
+            .or_else(|| udp.as_deref().cloned().map(CheckKind::Udp))
+            .or_else(|| ping.as_ref().map(|_| CheckKind::Ping));
         let subject = match kind {
             Some(kind) => Subject::Kind(terms(kind)),
             None if none.is_some() => Subject::Nothing,
-            None => Subject::ByPort { tcp: terms(ProbeKind::Tcp), ping: terms(ProbeKind::Ping) },
+            None => Subject::ByPort { tcp: terms(CheckKind::Tcp), ping: terms(CheckKind::Ping) },
         };
         Self { port: port.map(|port| port.try_into().expect("the port is in range")), subject }
     }

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lvs_crds::{DnsCheck, GrpcCheck, HttpCheck, HttpsCheck, Protocol, UdpCheck};
+use lvs_crds::{CheckKind, Protocol};
 
 use super::policy::{Check, Subject};
 use crate::object::{ValidRealServer, ValidVirtualService};
@@ -30,7 +30,7 @@ pub struct Probe {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Terms {
     /// What is asked.
-    pub kind: ProbeKind,
+    pub kind: CheckKind,
     /// From the start of one check to the start of the next, 1 s..1 h.
     pub interval: Duration,
     /// When a check without a result has failed, 1 s..interval.
@@ -43,40 +43,6 @@ pub struct Terms {
     pub source: Option<IpAddr>,
     /// The mark of the checks' packets (`SO_MARK`).
     pub mark: Option<u32>,
-}
-
-/// The kinds of probes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ProbeKind {
-    /// The port accepts a TCP connection.
-    Tcp,
-    /// An HTTP request is answered as expected.
-    Http(HttpCheck),
-    /// The same over TLS.
-    Https(HttpsCheck),
-    /// `grpc.health.v1.Health/Check` says SERVING.
-    Grpc(GrpcCheck),
-    /// A DNS question over UDP is answered as expected.
-    Dns(DnsCheck),
-    /// A UDP datagram is answered as expected, or not refused.
-    Udp(UdpCheck),
-    /// An ICMP echo request is answered.
-    Ping,
-}
-
-impl ProbeKind {
-    /// The kind as `healthCheck` spells it.
-    pub fn as_str(&self) -> &'static str {
-        match self {
-            Self::Tcp => "tcp",
-            Self::Http(_) => "http",
-            Self::Https(_) => "https",
-            Self::Grpc(_) => "grpc",
-            Self::Dns(_) => "dns",
-            Self::Udp(_) => "udp",
-            Self::Ping => "ping",
-        }
-    }
 }
 
 /// Only what is cheap, and tells nearly all apart that are asked of one address and port: a certificate
@@ -127,7 +93,7 @@ pub fn probe(
     };
     Ok(Some(match &check.subject {
         Subject::Nothing => return Ok(None),
-        Subject::Kind(terms) if terms.kind == ProbeKind::Ping => pinging(terms),
+        Subject::Kind(terms) if terms.kind == CheckKind::Ping => pinging(terms),
         Subject::Kind(terms) => {
             let port = check.port.or(own_port).ok_or(NeedsPort { kind: terms.kind.as_str() })?;
             asking(port, terms)
