@@ -70,7 +70,7 @@ pub const PACKAGES: &[Package] = &[
     package(Part::Cluster, "containerd", "runs the cluster's pods"),
     package(Part::Cluster, "runc", "starts their containers for containerd"),
     package(Part::Cluster, "containernetworking-plugins", "the cluster's pod network"),
-    package(Part::Bench, "keepalived", "measured beside the controller in `cargo lab bench program`"),
+    package(Part::Bench, "keepalived", "measured beside the controller in `cargo lab bench`"),
 ];
 
 /// Something that is missing and does not come from apt.
