@@ -294,8 +294,7 @@ impl<K: Kernel> Driver<K> {
         crash_point!(Applied);
         self.settle(&touched, &applied, &off_segment, now);
         self.settle_vips(&applied, &vips.looked_at, now);
-        self.note_drains(now);
-        self.note_thresholds(now);
+        self.note_counted(now);
         crash_point!(Unconfirmed);
         // What could not be written stays known.
         let _ = self.save_ledger();

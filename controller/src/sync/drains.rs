@@ -43,12 +43,14 @@ impl Drains {
 }
 
 impl<K: Kernel> Driver<K> {
-    /// Which of the objects that changed drain from now on: their weight is 0 in the kernel by now.
-    pub(super) fn note_drains(&mut self, now: Instant) {
-        let real_servers = self.backlog.objects.iter().filter(|key| key.kind == Kind::RealServer);
-        for key in real_servers {
+    /// Whose connections are counted from now on: of the objects that changed, those that drain, whose weight is 0 in the
+    /// kernel by now, and those with thresholds.
+    pub(super) fn note_counted(&mut self, now: Instant) {
+        for key in self.backlog.objects.iter().filter(|key| key.kind == Kind::RealServer) {
             let version = self.inventory.real_server(key).and_then(|record| record.in_force.as_ref());
             self.health.drains.set(key, version.is_some_and(|version| version.drain), now);
+            let has_thresholds = version.is_some_and(|version| version.upper_threshold > 0);
+            self.health.overloads.set(key, has_thresholds, now);
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use lvs_plan::health::Thresholds;
-use lvs_plan::{Kind, ObjectKey, ServiceKey};
+use lvs_plan::{ObjectKey, ServiceKey};
 
 use super::Driver;
 use crate::kernel::Kernel;
@@ -25,7 +25,7 @@ impl Overloads {
         self.real_servers.get(real_server)
     }
 
-    fn set(&mut self, real_server: &ObjectKey, has_thresholds: bool, now: Instant) {
+    pub(super) fn set(&mut self, real_server: &ObjectKey, has_thresholds: bool, now: Instant) {
         if !has_thresholds {
             self.real_servers.remove(real_server);
         } else if !self.real_servers.contains_key(real_server) {
@@ -41,15 +41,6 @@ impl Overloads {
 }
 
 impl<K: Kernel> Driver<K> {
-    /// Which of the objects that changed have thresholds from now on.
-    pub(super) fn note_thresholds(&mut self, now: Instant) {
-        for key in self.backlog.objects.iter().filter(|key| key.kind == Kind::RealServer) {
-            let version = self.inventory.real_server(key).and_then(|record| record.in_force.as_ref());
-            let has_thresholds = version.is_some_and(|version| version.upper_threshold > 0);
-            self.health.overloads.set(key, has_thresholds, now);
-        }
-    }
-
     /// Counts the connections of all of them, when it is time. Says whose condition has changed by that.
     pub(super) fn count_overloads(&mut self, now: Instant) -> Vec<ObjectKey> {
         if self.health.overloads.next.is_none_or(|at| at > now) {

@@ -20,5 +20,4 @@ pub use policy::{Check, Policy, Subject};
 pub use probe::{NeedsPort, Probe, Terms, probe};
 pub use schedule::Schedule;
 pub use standing::{Counts, Declared, Destination, InForce, Standing, State, in_force};
-pub use texts::{authorities, body_regex, expected_statuses};
 pub use track::{Track, Verdict};

@@ -12,7 +12,7 @@ const REGEX_MEMORY: usize = 256 * 1024;
 
 /// The regular expression of `bodyRegex`, as it meets a body. `None` if it is none, is longer than the rule
 /// allows, or would take more memory than a check is worth.
-pub fn body_regex(text: &str) -> Option<Regex> {
+pub(crate) fn body_regex(text: &str) -> Option<Regex> {
     if text.chars().count() as u64 > MAX_REGEX {
         return None;
     }
@@ -20,7 +20,7 @@ pub fn body_regex(text: &str) -> Option<Regex> {
 }
 
 /// The certificates of `ca`, which is PEM. `None` if there is none, or if one of them cannot be read.
-pub fn authorities(pem: &str) -> Option<Vec<CertificateDer<'static>>> {
+pub(crate) fn authorities(pem: &str) -> Option<Vec<CertificateDer<'static>>> {
     let certificates: Vec<_> =
         CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<_, _>>().ok()?;
     let readable = |certificate| webpki::anchor_from_trusted_cert(certificate).is_ok();
@@ -32,17 +32,7 @@ pub(crate) fn is_server_name(text: &str) -> bool {
     ServerName::try_from(text).is_ok()
 }
 
-/// The statuses of `expectedStatuses`, each entry a range within 100..599; without an entry its default,
-/// 200..399.
-/// `None` if an entry is neither a status nor a range.
-pub fn expected_statuses(entries: &[String]) -> Option<Vec<RangeInclusive<u16>>> {
-    if entries.is_empty() {
-        return Some(vec![200..=399]);
-    }
-    entries.iter().map(|entry| statuses(entry)).collect()
-}
-
-/// The statuses of one entry.
+/// The statuses of one entry of `expectedStatuses`, within 100..599. `None` if it is neither a status nor a range.
 pub(crate) fn statuses(entry: &str) -> Option<RangeInclusive<u16>> {
     let status = |text: &str| -> Option<u16> {
         let digits = text.len() == 3 && text.bytes().all(|letter| letter.is_ascii_digit());
