@@ -5,6 +5,9 @@
 //! sequence, and where some were removed new ones fill the gaps. So the number that is due in any part of the
 //! circle is within a few of its share, and the Director's load and the real servers' is level. Random phases
 //! would be off by the root of it.
+//!
+//! Those whose places are within one `TICK` begin together at its end: to wake up for each would cost more than
+//! its connection does.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -12,6 +15,9 @@ use std::time::{Duration, Instant};
 /// The circle's parts, and the levels of halves above them.
 const LEVELS: u32 = 10;
 const PARTS: usize = 1 << LEVELS;
+
+/// Checks begin at multiples of this: a fiftieth of a second, so that any second has its share within a fiftieth.
+const TICK: Duration = Duration::from_millis(20);
 
 /// Probes, by an id of the caller's, and when each is due.
 #[derive(Clone, Debug)]
@@ -65,11 +71,12 @@ impl<I: Copy + Ord> Schedule<I> {
         }
     }
 
-    /// The probes that are due by now, earliest first, and each once: turns that were missed are left out.
-    /// The next turn of each comes at its place on the circle, and not before half an interval from now.
+    /// The probes that are due by the last tick, earliest first, and each once: turns that were missed are left
+    /// out. The next turn of each comes at its place on the circle, and not before half an interval from now.
     pub fn due(&mut self, now: Instant) -> Vec<I> {
+        let tick = self.tick(now);
         let mut due = Vec::new();
-        while let Some((at, id)) = self.due.first().copied().filter(|(at, _)| *at <= now) {
+        while let Some((at, id)) = self.due.first().copied().filter(|(at, _)| *at <= tick) {
             self.due.remove(&(at, id));
             let Some(entry) = self.probes.get_mut(&id) else { continue };
             due.push(id);
@@ -79,9 +86,17 @@ impl<I: Copy + Ord> Schedule<I> {
         due
     }
 
-    /// When the next one is due; in the past if it is late.
+    /// The tick at which the next one is due; in the past if it is late.
     pub fn next(&self) -> Option<Instant> {
-        self.due.first().map(|(at, _)| *at)
+        let (at, _) = self.due.first()?;
+        let before = self.tick(*at);
+        Some(if before < *at { before + TICK } else { before })
+    }
+
+    /// The last tick by this time.
+    fn tick(&self, now: Instant) -> Instant {
+        let since = now.saturating_duration_since(self.epoch).as_nanos();
+        self.epoch + Duration::from_nanos((since - since % TICK.as_nanos()) as u64)
     }
 }
 
@@ -232,9 +247,9 @@ mod tests {
         let start = Instant::now();
         let mut schedule = Schedule::new(start);
         (0..10_000).for_each(|id| schedule.add(id, SECOND * 5, start));
-        let checks = run(&mut schedule, start + SECOND);
-        assert_eq!(checks.len(), 10_000, "each is checked in the first second");
-        let off = unevenness(&checks, start, SECOND, SECOND / 10, 10_000);
+        let checks = run(&mut schedule, start + SECOND + TICK);
+        assert_eq!(checks.len(), 10_000, "each is checked in the first second, which ends with a tick");
+        let off = unevenness(&checks, start + TICK, SECOND, SECOND / 10, 10_000);
         assert!(off <= 0.05, "off by {off}");
     }
 
@@ -267,6 +282,28 @@ mod tests {
         assert!(next >= late + SECOND / 2, "not two checks within half an interval");
     }
 
+    #[test]
+    fn those_of_one_tick_begin_together_and_any_second_has_its_share() {
+        let start = Instant::now();
+        let interval = SECOND * 5;
+        let mut schedule = Schedule::new(start);
+        (0..1_000).for_each(|id| schedule.add(id, interval, start + Duration::from_micros(id.into())));
+        let steady = start + interval * 2;
+        let checks = run(&mut schedule, steady + interval * 3);
+        let ticks: BTreeSet<_> = checks.iter().map(|(at, _)| *at).collect();
+        assert!(ticks.iter().all(|at| (*at - start).as_nanos().is_multiple_of(TICK.as_nanos())));
+        assert!(ticks.len() * 3 < checks.len(), "{} at {} times", checks.len(), ticks.len());
+        for step in 0..140 {
+            let from = steady + SECOND / 10 * step;
+            let count = checks.iter().filter(|(at, _)| (from..from + SECOND).contains(at)).count();
+            assert!((196..=204).contains(&count), "{count} in the second from {step} tenths");
+        }
+        // Whoever looks between two ticks starts nothing early.
+        let next = schedule.next().expect("there are probes");
+        assert!(schedule.due(next - Duration::from_nanos(1)).is_empty());
+        assert!(!schedule.due(next).is_empty());
+    }
+
     proptest! {
         #[test]
         fn checks_of_one_probe_are_half_to_one_and_a_half_intervals_apart(
@@ -295,7 +332,7 @@ mod tests {
                 prop_assert!(turns[1] - turns[0] <= interval.min(SECOND), "the first comes soon");
                 for pair in turns[1..].windows(2) {
                     let apart = pair[1] - pair[0];
-                    prop_assert!(apart * 2 >= interval && apart * 2 <= interval * 3 + interval / 100, "{apart:?}");
+                    prop_assert!(apart * 2 >= interval && apart <= interval * 3 / 2 + TICK, "{apart:?}");
                 }
             }
         }
