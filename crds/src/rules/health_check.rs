@@ -119,11 +119,12 @@ rules! {
     /// The rules of an HTTP request and its answer, which `http` and `https` have alike.
     HttpRule of Scheme { Http = "spec.healthCheck.http", Https = "spec.healthCheck.https" }
 
-    /// It is sent as it is, so nothing in it may end the request line (RFC 9112, section 3).
+    /// It is sent as it is, so nothing in it may end the request line (RFC 9112, section 3) or stand in no URL
+    /// (RFC 3986, appendix A, with the brackets and bars that everybody sends).
     PathIsValid {
         at: ".path", field: ".path",
-        Check::Text(2_048, "self.matches('^/[!-~]*$')"),
-        "path must begin with / and have at most 2048 printable ASCII characters without spaces: write others as %20"
+        Check::Text(2_048, "self.matches('^/[!$-;=?-Z\\\\[\\\\]_a-z{|}~]*$')"),
+        "path must begin with / and have at most 2048 characters of a URL's path and query: write others as %20"
     }
 
     /// It is sent as it is (RFC 9110, section 7.2).
@@ -138,6 +139,13 @@ rules! {
         at: ".headers", field: ".headers",
         Check::MaxItems(MAX_ENTRIES),
         "headers must have at most 16 entries"
+    }
+
+    /// What frames the message is ours to say: a check has no body, and its connection ends with it.
+    HeaderIsNotOurs {
+        at: ".headers[]", field: ".headers[].name",
+        Check::Cel("!self.name.matches('^(?i)(connection|content-length|transfer-encoding)$')"),
+        "name must not be Connection, Content-Length or Transfer-Encoding, which the check sets itself"
     }
 
     /// A token (RFC 9110, section 5.6.2), without the two quotation marks.

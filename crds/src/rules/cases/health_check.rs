@@ -98,9 +98,11 @@ fn accepted() -> Vec<(&'static str, Value)> {
         ("http", http(&json!({}))),
         (
             "http with everything",
-            http(&json!({"method": "POST", "path": "/a%20b?c=[d]&e=~", "host": "[2001:db8::1]:8080",
+            http(
+                &json!({"method": "POST", "path": "/a%20b;@:?c=[d]&e=~|{f}$g'(*),+!_-.", "host": "[2001:db8::1]:8080",
                 "headers": [{"name": "X-A_b.1", "value": ""}, {"name": "Accept", "value": "text/html; q=\"1\""}],
-                "expectedStatuses": ["100", "204-204", "300-599"], "bodyContains": "ö", "bodyRegex": "^(?i)ok\\b"})),
+                "expectedStatuses": ["100", "204-204", "300-599"], "bodyContains": "ö", "bodyRegex": "^(?i)ok\\b"}),
+            ),
         ),
         ("16 headers", http(&json!({"headers": headers(16)}))),
         ("16 statuses", statuses(&vec!["204"; 16].into())),
@@ -215,6 +217,24 @@ fn broken() -> Vec<(&'static str, Value, Rule, &'static str)> {
         ),
         ("an empty path", http(&json!({"path": ""})), plain(HttpRule::PathIsValid), ".http.path"),
         ("a path with a blank", http(&json!({"path": "/a b"})), plain(HttpRule::PathIsValid), ".http.path"),
+        (
+            "a path with a fragment",
+            http(&json!({"path": "/a#b"})),
+            plain(HttpRule::PathIsValid),
+            ".http.path",
+        ),
+        (
+            "a path in quotation marks",
+            http(&json!({"path": "/\"a\""})),
+            plain(HttpRule::PathIsValid),
+            ".http.path",
+        ),
+        (
+            "a backslash in a path",
+            http(&json!({"path": "/a\\b"})),
+            plain(HttpRule::PathIsValid),
+            ".http.path",
+        ),
         ("a path with a line", http(&json!({"path": "/a\r\nb"})), plain(HttpRule::PathIsValid), ".http.path"),
         (
             "a path that ends a line",
@@ -237,6 +257,12 @@ fn broken() -> Vec<(&'static str, Value, Rule, &'static str)> {
             ".http.headers",
         ),
         ("no header name", header("", "1"), plain(HttpRule::HeaderNameIsValid), ".http.headers[1].name"),
+        (
+            "the length of a body",
+            header("content-Length", "1"),
+            plain(HttpRule::HeaderIsNotOurs),
+            ".http.headers[1].name",
+        ),
         ("a colon in a name", header("a:", "1"), plain(HttpRule::HeaderNameIsValid), ".http.headers[1].name"),
         (
             "a line in a value",
@@ -315,6 +341,12 @@ fn broken() -> Vec<(&'static str, Value, Rule, &'static str)> {
             "a header's name over TLS",
             https(&json!({"headers": [{"name": "a b", "value": ""}]})),
             over_tls(HttpRule::HeaderNameIsValid),
+            ".https.headers[0].name",
+        ),
+        (
+            "a header that is ours over TLS",
+            https(&json!({"headers": [{"name": "Connection", "value": "close"}]})),
+            over_tls(HttpRule::HeaderIsNotOurs),
             ".https.headers[0].name",
         ),
         (
