@@ -99,19 +99,31 @@ fn own_breach(rule: HealthCheckRule, check: &HealthCheck) -> Breach {
     broken.into()
 }
 
+/// What frames the message.
+const OUR_HEADERS: [&str; 3] = ["connection", "content-length", "transfer-encoding"];
+
+/// RFC 3986, appendix A: path and query, with the brackets, braces and bars that everybody sends.
+fn is_sent_in_a_path(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!$%&'()*+,-./:;=?@[]_{|}~".contains(&byte)
+}
+
 /// Where an HTTP request breaks a rule.
 fn http_breach(rule: HttpRule, here: Rule, request: &HttpCheck) -> Breach {
     let HttpCheck { method, path, host, headers, expected_statuses, body_contains, body_regex } = request;
-    let is_graphic = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
     match rule {
         HttpRule::PathIsValid => {
-            (too_long_text(here, path) || !path.starts_with('/') || !is_graphic(path)).into()
+            let rest = path.strip_prefix('/');
+            (too_long_text(here, path) || !rest.is_some_and(|rest| rest.bytes().all(is_sent_in_a_path)))
+                .into()
         }
         HttpRule::HostIsValid => host
             .as_deref()
             .is_some_and(|host| too_long_text(here, host) || !consists_of(host, b"._:%[]-"))
             .into(),
         HttpRule::AtMostHeaders => too_long(here, headers).into(),
+        HttpRule::HeaderIsNotOurs => {
+            items(headers, |header| OUR_HEADERS.iter().any(|ours| header.name.eq_ignore_ascii_case(ours)))
+        }
         HttpRule::HeaderNameIsValid => items(headers, |header| {
             too_long_text(here, &header.name) || !consists_of(&header.name, b"!#$%&*+.^_|~-")
         }),
