@@ -1,8 +1,11 @@
 use std::net::TcpListener;
 use std::sync::mpsc;
 
-use lvs_crds::CheckKind;
+use lvs_checks::{Prepared, Target};
+use lvs_crds::{CheckKind, HealthCheck, HttpCheck, HttpHeader, RealServerSpec};
 use lvs_plan::health::Terms;
+use proptest::prelude::*;
+use serde_json::json;
 
 use super::*;
 
@@ -55,5 +58,24 @@ async fn what_ended_and_how_is_counted_for_each_probe_while_it_is_watched() {
     drop(orders);
     while counts.tallies(limit).await.is_some() {
         tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+proptest! {
+    /// What an API server lets through and the checker then cannot send would never be checked.
+    #[test]
+    fn every_request_that_the_rules_allow_can_be_made(
+        path in "/[!-~]{0,16}", name in "[0-9A-Za-z!#$%&*+.^_|~-]{1,12}|Content-Length", value in "[ -~]{0,24}",
+    ) {
+        let headers = vec![HttpHeader { name, value }];
+        let request = HttpCheck { path, headers, ..HttpCheck::default() };
+        let http = Some(Box::new(request.clone()));
+        let check = HealthCheck { http, ..HealthCheck::default() };
+        let spec: RealServerSpec = serde_json::from_value(json!({"address": "10.0.0.1", "healthCheck": check}))
+            .expect("a real server");
+        let is_allowed = lvs_plan::validate::real_server(&spec).is_ok();
+        let target = Target { address: [127, 0, 0, 1].into(), port: Some(80), source: None, mark: None };
+        let prepared = Prepared::new(&CheckKind::Http(request), &target);
+        prop_assert!(!is_allowed || prepared.is_ok(), "{:?}", prepared.err());
     }
 }
