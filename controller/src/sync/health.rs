@@ -2,7 +2,7 @@
 //!
 //! What is decided is pure and in `lvs_plan::health`; here is what it needs from one pass to the next.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -151,7 +151,8 @@ impl Health {
             });
             watched.services.insert(*key);
         }
-        for probe in before.iter().filter(|probe| !probes.contains(probe)) {
+        let kept: HashSet<&Probe> = probes.iter().collect();
+        for probe in before.iter().filter(|probe| !kept.contains(probe)) {
             self.release(probe, key);
         }
     }
