@@ -7,11 +7,12 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use crate::args::LogFormat;
 
-/// The API client's own lines tell every attempt; what they say is told once, with the cure, by those who use it.
-const DEFAULT: &str = "info,kube_client=off,kube_runtime=off";
+/// The API client's own lines tell every attempt, and those of the checks' libraries what a real server sent; what they
+/// say is told once, with the cure, by those who use them.
+const DEFAULT: &str = "info,kube_client=off,kube_runtime=off,tonic=off,hickory_proto=off,h2=off";
 
-/// Begins logging for the whole process. `RUST_LOG` chooses what is logged (`info` without it, and nothing of the API client); text has
-/// colours only on a terminal, and none with `NO_COLOR`. A second call changes nothing.
+/// Begins logging for the whole process. `RUST_LOG` chooses what is logged (`info` without it, and nothing of the
+/// libraries in `DEFAULT`); text has colours only on a terminal, and none with `NO_COLOR`. A second call changes nothing.
 pub fn init(format: LogFormat) {
     let colours =
         io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());

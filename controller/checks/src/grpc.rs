@@ -1,39 +1,51 @@
 //! gRPC: `grpc.health.v1.Health/Check`, over HTTP/2 with prior knowledge or over TLS.
 //!
-//! It is made of `h2`, which hyper's HTTP/2 client is made of too. tonic-health would bring tonic, tower and
-//! prost and a task for each connection, for two messages of one field each; hyper's client wants tasks as
-//! well.
+//! tonic-health's client speaks over hyper's HTTP/2, which it is given by [`Connection`] on a socket of ours.
+//! Hyper wants tasks: they run within the check ([`Tasks`]) and end with it. Not tonic's transport: it spawns
+//! tasks that outlive a call, and knows neither source addresses nor marks.
 //!
-//! Of an answer 16 KiB of headers and 4 KiB of message are taken.
+//! Of an answer 16 KiB of headers and 4 KiB of messages are taken.
 
-mod wire;
+pub(crate) mod answer;
 
-use h2::client::SendRequest;
-use h2::{RecvStream, client};
-use hyper::body::Bytes;
-use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue, TE, USER_AGENT};
-use hyper::{Method, Request, Uri, Version};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures::future::{BoxFuture, join};
+use hyper::body::{Body, Bytes, Incoming};
+use hyper::client::conn::http2;
+use hyper::header::{HeaderValue, USER_AGENT};
+use hyper::{Request, Response, Uri};
+use hyper_util::rt::TokioIo;
 use lvs_crds::GrpcCheck;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tonic::body::Body as Sent;
+use tonic::client::GrpcService;
+use tonic::codegen::StdError as BoxError;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
 
 use crate::deadline::Deadline;
-use crate::dial;
-use crate::drive::alongside;
+use crate::drive::{Tasks, alongside};
 use crate::failure::{Awaited, Failure, Peer, excerpt};
 use crate::kind::Target;
 use crate::prepared::PrepareError;
 use crate::tls::{Speaks, Tls};
+use crate::{dial, http};
+use answer::{Answer, Asked};
 
-const PATH: &str = "/grpc.health.v1.Health/Check";
+const HTTP2: &str = "HTTP/2";
 const HEADERS_LIMIT: u32 = 16 * 1024;
-const MESSAGE_LIMIT: usize = 4096;
+/// All messages of an answer with the frames around them, in bytes. A server may not send more ahead.
+const MESSAGE_LIMIT: u16 = 4096;
 
-/// The request, encoded.
+/// Whom to ask for what.
 #[derive(Debug)]
 pub(crate) struct GrpcProbe {
-    request: Request<()>,
-    message: Bytes,
-    service: String,
+    /// Scheme and authority.
+    origin: Uri,
+    service: Arc<str>,
     tls: Option<Tls>,
 }
 
@@ -44,21 +56,11 @@ impl GrpcProbe {
             Some(name) => name,
             None => target.authority(port),
         };
-        let uri = Uri::builder().scheme(scheme).authority(authority.as_str()).path_and_query(PATH).build();
-        let mut request = Request::new(());
-        *request.method_mut() = Method::POST;
-        *request.version_mut() = Version::HTTP_2;
-        *request.uri_mut() = uri.map_err(|_| PrepareError::ServerName(authority))?;
-        request.headers_mut().extend([
-            (CONTENT_TYPE, HeaderValue::from_static("application/grpc")),
-            (TE, HeaderValue::from_static("trailers")),
-            (USER_AGENT, HeaderValue::from_static("lvs-operator-health-check")),
-        ]);
+        let origin = Uri::builder().scheme(scheme).authority(authority.as_str()).path_and_query("/").build();
         let tls = check.tls.as_ref().map(|options| Tls::new(options, None, target, Speaks::Http2));
         Ok(Self {
-            request,
-            message: wire::request(&check.service).into(),
-            service: check.service.clone(),
+            origin: origin.map_err(|_| PrepareError::ServerName(authority))?,
+            service: check.service.as_str().into(),
             tls: tls.transpose()?,
         })
     }
@@ -79,52 +81,42 @@ pub(crate) async fn check(probe: &GrpcProbe, target: &Target, deadline: &Deadlin
 
 async fn exchange<S>(probe: &GrpcProbe, stream: S, peer: Peer, deadline: &Deadline) -> Result<(), Failure>
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let whole = async {
-        let (sender, connection) = client::Builder::new()
-            .enable_push(false)
+        let (tasks, running) = Tasks::new();
+        let (sender, connection) = http2::Builder::new(tasks)
             .max_header_list_size(HEADERS_LIMIT)
-            .handshake(stream)
+            .initial_stream_window_size(u32::from(MESSAGE_LIMIT))
+            .initial_connection_window_size(u32::from(u16::MAX))
+            .handshake(TokioIo::new(stream))
             .await
-            .map_err(|error| failure(peer, &error))?;
-        alongside(ask(probe, sender, peer, deadline), connection).await
+            .map_err(|error| http::failure(peer, HTTP2, &error))?;
+        let asked = Asked { peer, service: Arc::clone(&probe.service) };
+        let ask = ask(probe, Connection { sender, asked, deadline: *deadline }, peer);
+        alongside(ask, join(connection, running.all())).await
     };
     deadline.within(Awaited::Answer, whole).await
 }
 
-async fn ask(
-    probe: &GrpcProbe,
-    sender: SendRequest<Bytes>,
-    peer: Peer,
-    deadline: &Deadline,
-) -> Result<(), Failure> {
-    let failed = |error: h2::Error| failure(peer, &error);
-    let mut sender = sender.ready().await.map_err(failed)?;
-    let (response, mut message) = sender.send_request(probe.request.clone(), false).map_err(failed)?;
-    message.send_data(probe.message.clone(), true).map_err(failed)?;
-    let response = response.await.map_err(failed)?;
-    let status = response.status().as_u16();
-    if status != 200 {
-        let (method, path) = ("POST".to_owned(), PATH.to_owned());
-        return Err(Failure::HttpStatus { status, method, path, after: deadline.elapsed() });
-    }
-    let (head, mut body) = response.into_parts();
-    // An answer without a message has its status in the only headers that it has.
-    let (message, trailers) = if head.headers.contains_key("grpc-status") {
-        (Vec::new(), head.headers)
-    } else {
-        let message = message_of(&mut body, peer).await?;
-        (message, body.trailers().await.map_err(failed)?.unwrap_or_default())
+pub(crate) async fn ask<C>(probe: &GrpcProbe, connection: C, peer: Peer) -> Result<(), Failure>
+where
+    C: GrpcService<Sent>,
+    C::ResponseBody: Body<Data = Bytes, Error: Into<BoxError> + Send> + Send + 'static,
+{
+    let mut client = HealthClient::with_origin(connection, probe.origin.clone())
+        .max_decoding_message_size(usize::from(MESSAGE_LIMIT));
+    let request = HealthCheckRequest { service: probe.service.to_string() };
+    let answer = client.check(request).await.map_err(|status| failure(peer, &status))?;
+    let status = answer.into_inner().status;
+    let name = match ServingStatus::try_from(status) {
+        Ok(ServingStatus::Serving) => return Ok(()),
+        Ok(other) => other.as_str_name().to_owned(),
+        Err(_) => format!("status {status}"),
     };
-    grpc_status(&trailers, probe, peer)?;
-    let health = wire::response(&message).map_err(|fault| protocol(peer, fault))?;
-    if health == wire::SERVING {
-        return Ok(());
-    }
     Err(Failure::NotServing {
         peer,
-        status: wire::health_name(health),
+        status: name,
         service: if probe.service.is_empty() {
             "the server as a whole".to_owned()
         } else {
@@ -133,45 +125,48 @@ async fn ask(
     })
 }
 
-async fn message_of(body: &mut RecvStream, peer: Peer) -> Result<Vec<u8>, Failure> {
-    let mut message = Vec::new();
-    while let Some(data) = body.data().await {
-        let data = data.map_err(|error| failure(peer, &error))?;
-        if message.len() + data.len() > MESSAGE_LIMIT {
-            return Err(protocol(peer, "the message is longer than 4 KiB"));
+/// The connection as tonic's client wants it. It gives failures of ours as errors, also where a server's
+/// status says that something is wrong: a status of tonic's own making is none of the server's.
+struct Connection {
+    sender: http2::SendRequest<Sent>,
+    asked: Asked,
+    deadline: Deadline,
+}
+
+impl GrpcService<Sent> for Connection {
+    type ResponseBody = Answer<Incoming>;
+    type Error = Failure;
+    type Future = BoxFuture<'static, Result<Response<Answer<Incoming>>, Failure>>;
+
+    /// A connection takes one request before it is known to work.
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, mut request: Request<Sent>) -> Self::Future {
+        request.headers_mut().insert(USER_AGENT, HeaderValue::from_static("lvs-operator-health-check"));
+        let (method, path) = (request.method().to_string(), request.uri().path().to_owned());
+        let (asked, deadline) = (self.asked.clone(), self.deadline);
+        let answer = self.sender.send_request(request);
+        Box::pin(async move {
+            let answer = answer.await.map_err(|error| http::failure(asked.peer, HTTP2, &error))?;
+            let status = answer.status().as_u16();
+            if status != 200 {
+                return Err(Failure::HttpStatus { status, method, path, after: deadline.elapsed() });
+            }
+            Answer::new(asked, answer)
+        })
+    }
+}
+
+/// What an error of tonic's is: a failure of ours that it was given, or what it found wrong with a message.
+fn failure(peer: Peer, status: &tonic::Status) -> Failure {
+    let mut source = std::error::Error::source(status);
+    while let Some(cause) = source {
+        if let Some(failure) = cause.downcast_ref::<Failure>() {
+            return failure.clone();
         }
-        message.extend_from_slice(&data);
+        source = cause.source();
     }
-    Ok(message)
-}
-
-/// What `grpc-status` and `grpc-message` say.
-fn grpc_status(trailers: &HeaderMap, probe: &GrpcProbe, peer: Peer) -> Result<(), Failure> {
-    let Some(status) = trailers.get("grpc-status") else {
-        return Err(protocol(peer, "there is no grpc-status"));
-    };
-    let explanation = match status.as_bytes() {
-        b"0" => return Ok(()),
-        b"5" => format!("it knows no service \"{}\"", excerpt(&probe.service)),
-        b"12" => "it has no grpc.health.v1.Health".to_owned(),
-        _ => match trailers.get("grpc-message") {
-            Some(message) => excerpt(&String::from_utf8_lossy(message.as_bytes())),
-            None => "it does not say why".to_owned(),
-        },
-    };
-    let status = wire::status_name(status.as_bytes())
-        .map_or_else(|| excerpt(&String::from_utf8_lossy(status.as_bytes())), str::to_owned);
-    Err(Failure::GrpcStatus { status, peer, explanation })
-}
-
-fn protocol(peer: Peer, fault: &str) -> Failure {
-    Failure::Protocol { peer, protocol: "gRPC", fault: fault.to_owned() }
-}
-
-/// What an error of h2's says about the server.
-fn failure(peer: Peer, error: &h2::Error) -> Failure {
-    match error.get_io() {
-        Some(error) => Failure::receiving(peer, error),
-        None => Failure::Protocol { peer, protocol: "HTTP/2", fault: excerpt(&error.to_string()) },
-    }
+    Failure::Protocol { peer, protocol: "gRPC", fault: excerpt(status.message()) }
 }

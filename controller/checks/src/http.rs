@@ -3,8 +3,8 @@
 //! Of an answer's head 16 KiB are taken at most, of its body the first 64 KiB are looked at; without an
 //! expectation of the body none is read beyond what came with the head.
 
-mod body;
-mod statuses;
+pub(crate) mod body;
+pub(crate) mod statuses;
 
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::{Bytes, Incoming};
@@ -32,6 +32,7 @@ use statuses::Statuses;
 /// So much of a body is looked at, in bytes.
 pub(crate) const BODY_LIMIT: usize = 64 * 1024;
 const HEAD_LIMIT: usize = 16 * 1024;
+const HTTP: &str = "HTTP/1.1";
 
 /// In the clear or over TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,7 +123,7 @@ async fn exchange<S>(probe: &HttpProbe, stream: S, peer: Peer, deadline: &Deadli
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let failed = |error: hyper::Error| failure(peer, &error);
+    let failed = |error: hyper::Error| failure(peer, HTTP, &error);
     let (mut sender, connection) = http1::Builder::new()
         .max_buf_size(HEAD_LIMIT)
         .handshake(TokioIo::new(stream))
@@ -157,7 +158,7 @@ async fn look_at(expectation: &Expectation, mut body: Incoming, peer: Peer) -> R
                 looked_at.extend_from_slice(&data[..data.len().min(BODY_LIMIT - looked_at.len())]);
                 looked_at.len() == BODY_LIMIT
             }
-            Some(Err(error)) => return Err(failure(peer, &error)),
+            Some(Err(error)) => return Err(failure(peer, HTTP, &error)),
             None => true,
         };
         match expectation.verdict(&looked_at, searched, ended) {
@@ -171,18 +172,21 @@ async fn look_at(expectation: &Expectation, mut body: Incoming, peer: Peer) -> R
 }
 
 /// What an error of hyper's says about the server.
-fn failure(peer: Peer, error: &hyper::Error) -> Failure {
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
+pub(crate) fn failure(peer: Peer, protocol: &'static str, error: &hyper::Error) -> Failure {
+    let mut cause: &dyn std::error::Error = error;
+    loop {
         if let Some(error) = cause.downcast_ref::<std::io::Error>() {
             return Failure::receiving(peer, error);
         }
-        source = cause.source();
+        match cause.source() {
+            Some(source) => cause = source,
+            None => break,
+        }
     }
     if error.is_incomplete_message() || error.is_canceled() || error.is_closed() {
         return Failure::Closed { peer };
     }
-    Failure::Protocol { peer, protocol: "HTTP/1.1", fault: excerpt(&error.to_string()) }
+    Failure::Protocol { peer, protocol, fault: excerpt(&cause.to_string()) }
 }
 
 #[cfg(test)]

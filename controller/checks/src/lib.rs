@@ -36,13 +36,17 @@
 //! | `failure` | why a check failed, in words and as a label | no |
 //! | `dial`, `drive`, `deadline` | sockets with source and mark; the timeout | yes |
 //! | `tcp`, `http`, `tls`, `grpc`, `dns`, `udp`, `ping` | a protocol each | yes |
-//! | `http::{statuses, body}`, `{grpc, dns}::wire`, `dns::name`, `ping::echo` | what is parsed by hand | no |
+//! | `http::{statuses, body}`, `dns::message`, `grpc::answer`, `ping::echo` | what answers say | no |
+//! | `fuzzing` | what is fed anything, for property tests and fuzzers | no |
 
 mod deadline;
 mod dial;
 mod dns;
 mod drive;
 mod failure;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod grpc;
 mod http;
 mod kind;

@@ -3,7 +3,7 @@
 //! An unprivileged ICMP datagram socket is used where `net.ipv4.ping_group_range` allows it, else a raw one.
 //! A reply counts if it comes from the server's address and repeats what was sent, random bytes among it.
 
-mod echo;
+pub(crate) mod echo;
 
 use std::io;
 

@@ -1,15 +1,21 @@
+use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::time::Duration;
 
-use h2::server::SendResponse;
-use hyper::body::Bytes;
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Body, Bytes, Incoming};
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
 use hyper::{HeaderMap, Request, Response, StatusCode};
-use lvs_checks::Kind;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use lvs_checks::{Kind, Prepared};
 use lvs_crds::GrpcCheck;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 
 use crate::https::Authority;
-use crate::server::{ask, failure, hold, late_failure, nobody, says, tcp};
+use crate::server::{ask, failure, hold, late_failure, nobody, says, target, tcp};
 
 const SERVING: &[u8] = &[0, 0, 0, 0, 2, 0x08, 1];
 
@@ -41,17 +47,19 @@ fn fields(fields: &[(&'static str, &'static str)]) -> HeaderMap {
     fields.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
 }
 
-fn respond(answer: &Answer, mut to: SendResponse<Bytes>) -> Result<(), h2::Error> {
-    let mut response = Response::new(());
+type Sent = BoxBody<Bytes, Infallible>;
+
+fn respond(answer: Answer) -> Response<Sent> {
+    let mut response = Response::new(BoxBody::default());
     *response.status_mut() = StatusCode::from_u16(answer.status).unwrap();
     response.headers_mut().insert("content-type", "application/grpc".parse().unwrap());
     if answer.frame.is_empty() {
         response.headers_mut().extend(fields(&answer.trailers));
-        return to.send_response(response, true).map(drop);
+    } else {
+        let trailers = async move { Some(Ok(fields(&answer.trailers))) };
+        *response.body_mut() = Full::new(Bytes::from(answer.frame)).with_trailers(trailers).boxed();
     }
-    let mut body = to.send_response(response, false)?;
-    body.send_data(answer.frame.clone().into(), false)?;
-    body.send_trailers(fields(&answer.trailers))
+    response
 }
 
 type Heard = mpsc::UnboundedSender<(Request<()>, Vec<u8>)>;
@@ -60,21 +68,18 @@ async fn connection<S>(stream: S, answer: Answer, heard: Option<Heard>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let Ok(mut connection) = h2::server::handshake(stream).await else { return };
-    while let Some(Ok((request, to))) = connection.accept().await {
+    let service = service_fn(move |request: Request<Incoming>| {
         let (answer, heard) = (answer.clone(), heard.clone());
-        tokio::spawn(async move {
-            let (head, mut body) = request.into_parts();
-            let mut message = Vec::new();
-            while let Some(Ok(data)) = body.data().await {
-                message.extend_from_slice(&data);
-            }
+        async move {
+            let (head, body) = request.into_parts();
+            let message = body.collect().await?.to_bytes();
             if let Some(heard) = heard {
-                heard.send((Request::from_parts(head, ()), message)).unwrap();
+                heard.send((Request::from_parts(head, ()), message.to_vec())).unwrap();
             }
-            let _ = respond(&answer, to);
-        });
-    }
+            Ok::<_, hyper::Error>(respond(answer))
+        }
+    });
+    let _ = http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
 }
 
 async fn serve(answer: Answer) -> SocketAddr {
@@ -138,6 +143,26 @@ async fn errors_of_grpc_are_told() {
 }
 
 #[tokio::test]
+async fn what_a_status_says_about_itself_can_be_anything() {
+    let message = [("grpc-status", "3"), ("grpc-message", "50%25 of it%zz%ff")];
+    let (reason, words) = failure(&check(), serve(Answer::error(&message)).await).await;
+    let expected = "gRPC status INVALID_ARGUMENT from 127.0.0.1:PORT: 50% of it%zz\u{fffd}";
+    assert_eq!((reason, &words[..]), ("status", expected));
+    // tonic expects base64, and panics.
+    for status in ["0", "3"] {
+        let details = [("grpc-status", status), ("grpc-status-details-bin", "!")];
+        let reason = if status == "0" { "protocol" } else { "status" };
+        assert_eq!(failure(&check(), serve(Answer::error(&details)).await).await.0, reason);
+        let late = Answer { frame: SERVING.to_vec(), ..Answer::error(&details) };
+        let result = ask(&check(), serve(late).await).await;
+        assert_eq!(result.is_ok(), status == "0", "{result:?}");
+    }
+    let undefined = [("grpc-status", "-1"), ("grpc-message", "")];
+    let (_, words) = failure(&check(), serve(Answer::error(&undefined)).await).await;
+    assert_eq!(words, "gRPC status -1 from 127.0.0.1:PORT: it does not say why");
+}
+
+#[tokio::test]
 async fn a_web_server_with_http2_is_no_grpc_server() {
     let missing = Answer { status: 404, ..Answer::error(&[]) };
     let (reason, words) = failure(&check(), serve(missing).await).await;
@@ -163,8 +188,69 @@ async fn messages_that_are_none_are_told() {
     let without_status = Answer { trailers: vec![("x", "y")], ..Answer::frame(SERVING) };
     let (_, words) = failure(&check(), serve(without_status).await).await;
     assert_eq!(words, "127.0.0.1:PORT does not speak gRPC: there is no grpc-status");
+    let without_trailers = Answer { trailers: Vec::new(), ..Answer::frame(SERVING) };
+    let (_, words) = failure(&check(), serve(without_trailers).await).await;
+    assert_eq!(words, "127.0.0.1:PORT does not speak gRPC: there is no grpc-status");
     // OK, and no message.
     assert_eq!(failure(&check(), serve(Answer::error(&[("grpc-status", "0")])).await).await.0, "protocol");
+}
+
+/// Answers by one message after the other. (Hyper ends the connection itself where many frames hold little.)
+struct Endless;
+
+impl Body for Endless {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<hyper::body::Frame<Bytes>, Infallible>>> {
+        std::task::Poll::Ready(Some(Ok(hyper::body::Frame::data(Bytes::from(SERVING.repeat(70))))))
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_never_ends_is_not_read_to_the_end() {
+    let address = tcp(|stream| async move {
+        let service = service_fn(|_| async { Ok::<_, Infallible>(Response::new(Endless)) });
+        let server = http2::Builder::new(TokioExecutor::new());
+        let _ = server.serve_connection(TokioIo::new(stream), service).await;
+    })
+    .await;
+    let (reason, words) = failure(&check(), address).await;
+    let expected = "127.0.0.1:PORT does not speak gRPC: the answer is longer than 4 KiB";
+    assert_eq!((reason, &words[..]), ("protocol", expected));
+}
+
+#[tokio::test]
+async fn nothing_of_a_check_that_is_dropped_stays() {
+    let (ended, mut end) = mpsc::unbounded_channel();
+    let address = tcp(move |mut stream| {
+        let ended = ended.clone();
+        async move {
+            // Hears the preface and the request, and says nothing.
+            let mut heard = 0;
+            let end = loop {
+                match stream.read(&mut [0; 1024]).await {
+                    Ok(length) if length > 0 => heard += length,
+                    end => break end.map_err(|error| error.kind()),
+                }
+            };
+            ended.send((heard, end)).unwrap();
+        }
+    })
+    .await;
+    let target = target(address);
+    let prepared = Prepared::new(&check(), &target).unwrap();
+    let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let asking = lvs_checks::check(&prepared, &target, Duration::from_secs(60));
+    assert!(tokio::time::timeout(Duration::from_millis(300), asking).await.is_err());
+    // The server's own: the listener, and the connection unless it has ended by now.
+    assert!(tokio::runtime::Handle::current().metrics().num_alive_tasks() <= tasks + 1);
+    let (heard, end) = end.recv().await.unwrap();
+    assert!(heard > 24, "a preface alone has 24 bytes, and {heard} came");
+    assert_eq!(end, Err(std::io::ErrorKind::ConnectionReset));
 }
 
 #[tokio::test]
@@ -187,6 +273,25 @@ async fn who_leaves_or_stays_silent_is_told() {
     assert_eq!((reason, &words[..]), ("timeout", "no answer from 127.0.0.1:PORT within 300 ms"));
     let (reason, words) = failure(&check(), says("").await).await;
     assert!(["closed", "reset"].contains(&reason), "{words}");
+    // After the settings, and after the end of all streams is said: in the middle of the call.
+    for (last, expected) in [
+        (&b""[..], "127.0.0.1:PORT closed the connection before the end of its answer"),
+        (
+            b"\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\x0b",
+            "127.0.0.1:PORT does not speak HTTP/2: connection error received: detected excessive load \
+             generating behavior",
+        ),
+    ] {
+        let address = tcp(move |mut stream| async move {
+            let _ = stream.write_all(b"\0\0\0\x04\0\0\0\0\0").await;
+            let _ = stream.write_all(last).await;
+            let _ = stream.shutdown().await;
+            hold(stream).await;
+        })
+        .await;
+        let (_, words) = failure(&check(), address).await;
+        assert_eq!(words, expected);
+    }
 }
 
 #[tokio::test]
