@@ -65,8 +65,10 @@ pub struct Options {
     pub memory_mib: u32,
     /// Its processors.
     pub cpus: u32,
-    /// Programs of the host that the guest finds by name. The lab itself is always one.
+    /// Programs of the host that the guest finds by name, besides the lab.
     pub programs: Vec<(String, PathBuf)>,
+    /// The lab, if it is not the program that runs.
+    pub lab: Option<PathBuf>,
     /// What it is connected to.
     pub nic: Nic,
     /// The script that is process 1. It has to start `lab guest-agent`.
@@ -84,6 +86,7 @@ impl Default for Options {
             memory_mib: 2048,
             cpus,
             programs: Vec::new(),
+            lab: None,
             nic: Nic::default(),
             init: INIT,
             settings: Vec::new(),
@@ -125,7 +128,8 @@ impl Guest {
             settings.map(|(name, value)| format!("{name}={}", shell_quoted(value))).collect();
         fs::write(share.path("boot.env"), settings.join("\n") + "\n")?;
         fs::create_dir(share.path("bin"))?;
-        for (name, path) in [("lab".to_owned(), this_program()?)].iter().chain(&options.programs) {
+        let lab = options.lab.clone().map_or_else(this_program, Ok)?;
+        for (name, path) in [("lab".to_owned(), lab)].iter().chain(&options.programs) {
             symlink(path, share.path("bin").join(name))
                 .with_context(|| format!("two programs are named {name}"))?;
         }

@@ -1,5 +1,7 @@
 //! What the lab takes from Debian, and why.
 
+mod download;
+
 use std::fs::OpenOptions;
 use std::io::ErrorKind;
 use std::path::PathBuf;
@@ -11,6 +13,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use crate::cache::Cache;
 use crate::guest::{Accelerator, Image, Kernel};
 use crate::{apiserver, progress};
+pub(crate) use download::{Download, ask_apt};
 
 /// A part of the lab that brings needs of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -25,11 +28,14 @@ pub enum Part {
     Cluster,
     /// Peers to measure beside.
     Bench,
+    /// A browser that looks at the status page.
+    Browser,
 }
 
 impl Part {
     /// Every part.
-    pub const ALL: [Self; 5] = [Self::Guest, Self::Apiserver, Self::Image, Self::Cluster, Self::Bench];
+    pub const ALL: [Self; 6] =
+        [Self::Guest, Self::Apiserver, Self::Image, Self::Cluster, Self::Bench, Self::Browser];
 }
 
 /// A Debian package.
@@ -70,6 +76,8 @@ pub const PACKAGES: &[Package] = &[
     package(Part::Cluster, "containerd", "runs the cluster's pods"),
     package(Part::Cluster, "runc", "starts their containers for containerd"),
     package(Part::Cluster, "containernetworking-plugins", "the cluster's pod network"),
+    package(Part::Browser, "chromium", "shows the status page to its test"),
+    package(Part::Browser, "fonts-dejavu-core", "the letters in its pictures"),
     package(Part::Bench, "keepalived", "measured beside the controller in `cargo lab bench`"),
 ];
 

@@ -29,6 +29,8 @@ pub enum Place {
     Guest,
     /// Both.
     GuestWithApiserver,
+    /// A browser on this machine, and a guest, which its tests start themselves.
+    Browser,
     /// A cluster, which its tests start themselves.
     Cluster,
 }
@@ -40,6 +42,7 @@ const PLACES: &[(&str, Place)] = &[
     ("standalone", Place::Guest),
     ("apiserver", Place::GuestWithApiserver),
     ("rules", Place::HostWithApiserver),
+    ("page", Place::Browser),
     ("cluster", Place::Cluster),
 ];
 
@@ -68,6 +71,7 @@ impl Place {
             Self::FreshGuest => "fresh guest",
             Self::Guest => "guest",
             Self::GuestWithApiserver => "guest, API server",
+            Self::Browser => "browser, guest",
             Self::Cluster => "cluster",
         }
     }

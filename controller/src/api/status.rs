@@ -56,7 +56,7 @@ impl Writer {
         directors: watch::Receiver<Directors>,
         events: EventQueue,
     ) -> Self {
-        let next_repair = Instant::now() + REPAIR;
+        let next_repair = clock() + REPAIR;
         Self {
             board,
             statuses,
@@ -74,7 +74,7 @@ impl Writer {
     pub(super) async fn run(&mut self, mut connection: watch::Receiver<Option<Connection>>) {
         loop {
             self.take_in();
-            let now = Instant::now();
+            let now = clock();
             let connected = connection.borrow().clone();
             if let Some(connected) = &connected
                 && let Some(key) = self.pace.next_due(now)
@@ -97,8 +97,8 @@ impl Writer {
                 // Its sender lives as long as this does.
                 _ = connection.changed() => {}
                 () = sleep_until(wake.into()) => {
-                    if Instant::now() >= self.next_repair {
-                        self.next_repair = Instant::now() + REPAIR;
+                    if clock() >= self.next_repair {
+                        self.next_repair = clock() + REPAIR;
                         self.all_due();
                     }
                 }
@@ -119,7 +119,7 @@ impl Writer {
         };
         self.events.push(news);
         self.forget_what_is_over(&dirty);
-        let now = Instant::now();
+        let now = clock();
         let served = self.served_by_changed(&dirty);
         self.pace.due_all(dirty.into_iter().chain(touched).chain(served), now);
     }
@@ -138,7 +138,7 @@ impl Writer {
 
     fn all_due(&mut self) {
         let keys: Vec<ObjectKey> = self.board.lock().entries.keys().cloned().collect();
-        self.pace.due_all(keys, Instant::now());
+        self.pace.due_all(keys, clock());
     }
 
     /// The real servers of those virtual services for which we became active or ceased to be: who writes of them
@@ -164,7 +164,6 @@ impl Writer {
     }
 
     async fn handle(&mut self, connection: &Connection, key: &ObjectKey) {
-        let now = Instant::now();
         let Some(entry) = self.board.lock().entries.get(key).cloned() else {
             self.pace.forget(key);
             return;
@@ -190,7 +189,8 @@ impl Writer {
                 }
             }
         }
-        self.pace.wrote(key, now);
+        // From the answer on: the server may have taken its time before it wrote.
+        self.pace.wrote(key, clock());
         self.tell();
     }
 
@@ -227,7 +227,7 @@ impl Writer {
     }
 
     fn failed(&mut self, connection: &Connection, key: &ObjectKey, error: &kube::Error) {
-        let now = Instant::now();
+        let now = clock();
         match error {
             // Deleted, or deleted and made anew: the watch says the same soon.
             kube::Error::Api(status) if matches!(status.code, 404 | 409) => self.pace.failed(key, now),
@@ -252,6 +252,11 @@ impl Writer {
         let value = serde_json::json!({"written": self.written, "problem": self.problem});
         self.board.lock().debug.insert("statusWriter", value);
     }
+}
+
+/// The time on the runtime's clock, which tests can stop.
+fn clock() -> Instant {
+    tokio::time::Instant::now().into_std()
 }
 
 fn is_active(entry: &Entry) -> bool {
@@ -289,3 +294,6 @@ async fn apply_to<K: Watched>(
     let written = within(api.patch_status(&key.name, &params, &Patch::Apply(&write.body))).await?;
     Ok(observe(written).status)
 }
+
+#[cfg(test)]
+mod storm_tests;

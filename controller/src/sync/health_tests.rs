@@ -197,37 +197,97 @@ fn a_failed_server_is_removed_when_its_time_is_over_and_the_driver_wakes_for_it(
     assert_eq!(checked.steps(), ["add destination TCP 172.16.21.10:80 -> 192.168.40.12:80 direct weight 1"]);
 }
 
-#[test]
-fn a_thousand_servers_that_fail_at_once_are_a_write_each_and_in_panic_none_is_left_without_weight() {
-    const SERVERS: usize = 1000;
-    let mut checked = Checked::over(Node::new());
-    checked.declare("web", 80, &json!({"panicThresholdPercent": 50}));
-    let server = |number: usize| {
-        let address = IpAddr::from([10, 1, (number / 250) as u8, 1 + (number % 250) as u8]);
-        let spec = serde_json::from_value(json!({"address": address})).expect("a spec");
-        let spec = Spec::RealServer(Arc::new(spec));
-        Change::upsert(object(Kind::RealServer, &format!("rs{number}"), spec, None))
-    };
-    checked.node.deliver((0..SERVERS).map(server).collect());
-    checked.node.settle();
-    let probes: Vec<Probe> = checked.node.driver.health.probes().cloned().collect();
-    assert_eq!(probes.len(), SERVERS);
-    let news = |verdict| move |probe: &Probe| News { probe: probe.clone(), verdict, failure: None };
-    checked.node.driver.checked(probes.iter().map(news(Verdict::Up)).collect());
-    checked.steps();
+/// Ten services with a thousand real servers each, all of them up.
+struct TenThousand {
+    checked: Checked,
+    probes: Vec<Probe>,
+}
 
-    // Below half they take connections again, all of them: what failed before that was written twice.
-    let mut writes = Vec::new();
-    for some in probes.chunks(100) {
-        checked.node.driver.checked(some.iter().map(news(Verdict::Down)).collect());
-        writes.push(checked.steps().len());
+impl TenThousand {
+    const SERVERS: usize = 10_000;
+    const SERVICES: usize = 10;
+
+    fn new(panic_threshold_percent: u8) -> Self {
+        let mut checked = Checked::over(Node::new());
+        let group = |number: usize| format!("group{}", number % Self::SERVICES);
+        for number in 0..Self::SERVICES {
+            let selector = json!({"matchLabels": {"app": group(number)}});
+            let fields =
+                json!({"panicThresholdPercent": panic_threshold_percent, "realServerSelector": selector});
+            checked.declare(&format!("web{number}"), 80 + number as u16, &fields);
+        }
+        let server = |number: usize| {
+            let address = IpAddr::from([10, 1, (number / 250) as u8, 1 + (number % 250) as u8]);
+            let spec = serde_json::from_value(json!({"address": address})).expect("a spec");
+            let spec = Spec::RealServer(Arc::new(spec));
+            let mut object = object(Kind::RealServer, &format!("rs{number}"), spec, None);
+            object.labels = BTreeMap::from([("app".to_owned(), group(number))]);
+            Change::upsert(object)
+        };
+        checked.node.deliver((0..Self::SERVERS).map(server).collect());
+        checked.node.settle();
+        let probes: Vec<Probe> = checked.node.driver.health.probes().cloned().collect();
+        assert_eq!(probes.len(), Self::SERVERS);
+        let mut all = Self { checked, probes };
+        assert_eq!(all.tell(0..Self::SERVERS, Verdict::Up), Self::SERVERS, "their weights");
+        all
     }
-    assert_eq!(writes, [100, 100, 100, 100, 100, 500, 0, 0, 0, 0]);
-    let table = &checked.node.driver.kernel.table[&key(80)];
-    assert!(table.destinations.values().all(|destination| destination.weight == 1));
-    let content = checked.node.board.lock();
-    let web = &content.entries[&ObjectKey::new(Kind::VirtualService, "default", "web")].verdict;
-    assert!(web.conditions.iter().any(|condition| condition.reason == Reason::Panic));
+
+    /// Tells of these checks, and how often the kernel is written to for it.
+    fn tell(&mut self, some: std::ops::Range<usize>, verdict: Verdict) -> usize {
+        let news = |probe: &Probe| News { probe: probe.clone(), verdict, failure: None };
+        self.checked.node.driver.checked(self.probes[some].iter().map(news).collect());
+        self.checked.steps().len()
+    }
+
+    fn without_weight(&self) -> usize {
+        let services = self.checked.node.driver.kernel.table.values();
+        services.flat_map(|service| service.destinations.values()).filter(|it| it.weight == 0).count()
+    }
+
+    fn is_panic(&self, number: usize) -> bool {
+        self.checked.node.condition(&format!("web{number}"), "RealServersReady").1 == Reason::Panic
+    }
+}
+
+#[test]
+fn ten_thousand_servers_that_fail_at_once_are_a_write_each_and_another_when_they_return() {
+    const ALL: usize = TenThousand::SERVERS;
+    let mut servers = TenThousand::new(0);
+    assert_eq!(servers.tell(0..ALL, Verdict::Down), ALL);
+    assert_eq!(servers.without_weight(), ALL);
+    assert_eq!(servers.tell(0..ALL, Verdict::Down), 0, "they fail still");
+    assert_eq!(servers.checked.steps().len(), 0);
+    assert_eq!(servers.tell(0..ALL, Verdict::Up), ALL);
+    assert_eq!(servers.without_weight(), 0);
+}
+
+#[test]
+fn ten_thousand_servers_that_fail_at_once_under_a_panic_threshold_are_no_write_at_all() {
+    const ALL: usize = TenThousand::SERVERS;
+    let mut servers = TenThousand::new(50);
+    assert_eq!(servers.tell(0..ALL, Verdict::Down), 0);
+    assert_eq!(servers.without_weight(), 0);
+    assert!((0..TenThousand::SERVICES).all(|number| servers.is_panic(number)));
+    assert_eq!(servers.tell(0..ALL, Verdict::Up), 0);
+    assert!(!(0..TenThousand::SERVICES).any(|number| servers.is_panic(number)));
+}
+
+#[test]
+fn ten_thousand_servers_that_fail_one_after_the_other_lose_their_weight_and_get_it_back_below_the_threshold()
+{
+    const ALL: usize = TenThousand::SERVERS;
+    let mut servers = TenThousand::new(50);
+    // Probes come in no order, so they pass the half of their services at different times.
+    let (mut writes, mut most_without) = (0, 0);
+    for first in (0..ALL).step_by(500) {
+        writes += servers.tell(first..first + 500, Verdict::Down);
+        most_without = most_without.max(servers.without_weight());
+    }
+    assert_eq!(servers.without_weight(), 0);
+    assert!((ALL * 2 / 5..=ALL / 2).contains(&most_without), "{most_without}");
+    assert!(writes <= ALL, "{writes}: half of them are written twice, the others never");
+    assert!((0..TenThousand::SERVICES).all(|number| servers.is_panic(number)));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! `cargo lab test`.
 
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::thread;
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use lvs_lab::cache::Cache;
 use lvs_lab::guest::{Guest, Job};
 use lvs_lab::packages::{self, Part};
 use lvs_lab::progress::{self, Step, line};
+use lvs_lab::promtool;
 use lvs_lab::suites::{self, Environment, Manner, Outcome, Place, Scope, Selection, Tally};
 
 use super::guest_options::GuestOptions;
@@ -27,7 +28,8 @@ use super::guest_options::GuestOptions;
 ///
 /// The last line of the output says how many tests passed and failed. A suite that crashes, hangs or runs fewer tests
 /// than it lists counts as one failed test more. The controller that tests run is built for debugging; set
-/// LVS_LAB_CONTROLLER to the path of another one.
+/// LVS_LAB_CONTROLLER to the path of another one. Set LVS_LAB_STORM to the number of real servers of the test `storm`:
+/// 10000 take a controller that was built for release.
 #[derive(clap::Args)]
 #[allow(clippy::doc_markdown, reason = "this is the command's help, printed as it is")]
 #[command(verbatim_doc_comment)]
@@ -52,9 +54,13 @@ pub(crate) struct Args {
 const ANSWER_LIMIT: Duration = Duration::from_mins(1);
 
 const CONTROLLER: &str = "LVS_LAB_CONTROLLER";
+const STORM: &str = "LVS_LAB_STORM";
 const KUBECONFIG: &str = "LVS_LAB_KUBECONFIG";
 const KUBECONFIGS: &str = "LVS_LAB_KUBECONFIGS";
 const KUBECTL: &str = "LVS_LAB_KUBECTL";
+
+/// What is in the names of tests that have the host run it.
+const PROMTOOL: &str = "promtool";
 
 /// API servers for the tests in the guest. Each test has one for itself, and most of what such a test does is to wait.
 const APISERVERS: usize = 2;
@@ -82,6 +88,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         run.environment.insert(CONTROLLER.to_owned(), controller);
     }
 
+    run.environment.extend(std::env::var(STORM).ok().map(|servers| (STORM.to_owned(), servers)));
+
     run.on_host(&selections, Place::Host)?;
     if scope.is_whole() && args.filter.is_none() {
         let step = progress::step("testing the documentation's examples");
@@ -92,6 +100,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     run.on_host(&selections, Place::HostWithApiserver)?;
     run.in_guest(&cache, &selections, &apiservers)?;
     drop(apiservers);
+    run.on_host(&selections, Place::Browser)?;
     run.on_host(&selections, Place::Cluster)?;
 
     run.tell_slowest();
@@ -99,10 +108,18 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     Ok(if run.total.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// Says why there is no program, and fails.
+fn saying(error: &anyhow::Error) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", "echo \"there is no $0: $1\" >&2; exit 127", PROMTOOL]).arg(format!("{error:#}"));
+    command
+}
+
 fn parts(scope: &Scope) -> Vec<Part> {
     let needed = [
-        (Part::Guest, scope.has(Place::is_in_guest)),
+        (Part::Guest, scope.has(|place| place.is_in_guest() || place == Place::Browser)),
         (Part::Apiserver, scope.has(Place::needs_apiserver)),
+        (Part::Browser, scope.has(|place| place == Place::Browser)),
         (Part::Image, scope.has(|place| place == Place::Cluster)),
         (Part::Cluster, scope.has(|place| place == Place::Cluster)),
     ];
@@ -167,6 +184,9 @@ impl Run<'_> {
         if chosen.is_empty() {
             return Ok(());
         }
+        let asks_promtool =
+            chosen.iter().flat_map(|chosen| &chosen.tests).any(|test| test.contains(PROMTOOL));
+        let promtool = asks_promtool.then(|| promtool::prepare(cache));
         let options = self.args.guest.options();
         let guest = Guest::boot(cache, &options)?;
         let kubeconfigs = apiservers.iter().map(|server| server.guest_kubeconfig().display().to_string());
@@ -174,6 +194,12 @@ impl Run<'_> {
         self.environment.insert(KUBECONFIGS.to_owned(), kubeconfigs.collect::<Vec<_>>().join(":"));
         let kubectls: Vec<_> = apiservers.iter().map(ApiServer::kubectl_maker).collect();
         let _offer = guest.offer(move |name| {
+            if name == PROMTOOL {
+                return promtool.as_ref().map(|found| match found {
+                    Ok(program) => Command::new(program),
+                    Err(error) => saying(error),
+                });
+            }
             let number: usize = name.strip_prefix("kubectl-")?.parse().ok()?;
             kubectls.get(number).map(|kubectl| kubectl())
         });

@@ -10,8 +10,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use super::archive::Archive;
 use crate::cache::{Cache, Inputs};
-use crate::packages;
-use crate::progress::{self, Step};
+use crate::packages::{self, Download, ask_apt};
+use crate::progress;
 
 /// Modules that the initramfs loads; Debian's kernel has none of them built in.
 const MODULES: [&str; 6] = ["virtio_pci", "9pnet_virtio", "9p", "overlay", "virtio_net", "virtio_rng"];
@@ -63,7 +63,7 @@ pub struct Image {
 impl Image {
     /// Finds or makes one. The first time it downloads about 70 MB.
     pub fn prepare(cache: &Cache, kernel: Kernel) -> Result<Self> {
-        let package = Package::current(kernel)?;
+        let package = current_package(kernel)?;
         let inputs = Inputs::new().text(RECIPE).text(&package.name).text(&package.version);
         let folder =
             cache.entry(&format!("kernel-{kernel}"), &inputs, |folder| fetch_kernel(&package, folder))?;
@@ -99,32 +99,21 @@ impl Image {
     }
 }
 
-/// A package with a kernel in it.
-#[derive(Debug, PartialEq, Eq)]
-struct Package {
-    name: String,
-    version: String,
-}
-
-impl Package {
-    fn current(kernel: Kernel) -> Result<Self> {
-        packages::program("apt-cache", "apt")?;
-        let meta = kernel.meta_package();
-        let mut depends = ask_apt(&["depends", meta])?;
-        if image_package(&depends, kernel).is_none() && rustix::process::geteuid().is_root() {
-            packages::update_lists()?;
-            depends = ask_apt(&["depends", meta])?;
-        }
-        let Some(name) = image_package(&depends, kernel) else {
-            bail!(
-                "apt offers no kernel {kernel} ({meta}). Run `apt-get update` as root; on Debian 12 it comes from \
-                 the suites bookworm and bookworm-security"
-            );
-        };
-        let show = ask_apt(&["show", "--no-all-versions", &name])?;
-        let version = field(&show, "Version").with_context(|| format!("apt knows no version of {name}"))?;
-        Ok(Self { version: version.to_owned(), name })
+/// The package with this kernel in it.
+fn current_package(kernel: Kernel) -> Result<Download> {
+    let meta = kernel.meta_package();
+    let mut depends = ask_apt(&["depends", meta])?;
+    if image_package(&depends, kernel).is_none() && rustix::process::geteuid().is_root() {
+        packages::update_lists()?;
+        depends = ask_apt(&["depends", meta])?;
     }
+    let Some(name) = image_package(&depends, kernel) else {
+        bail!(
+            "apt offers no kernel {kernel} ({meta}). Run `apt-get update` as root; on Debian 12 it comes from the \
+             suites bookworm and bookworm-security"
+        );
+    };
+    Download::current(&name)?.with_context(|| format!("apt knows no version of {name}"))
 }
 
 /// The image package in what `apt-cache depends` says of a meta package. Elsewhere than on Debian 12 the meta package
@@ -139,50 +128,14 @@ fn image_package(depends: &str, kernel: Kernel) -> Option<String> {
         .map(str::to_owned)
 }
 
-fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
-    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
-}
-
-fn ask_apt(arguments: &[&str]) -> Result<String> {
-    let output = Command::new("apt-cache").args(arguments).output().context("cannot run apt-cache")?;
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
-fn fetch_kernel(package: &Package, folder: &Path) -> Result<()> {
+fn fetch_kernel(package: &Download, folder: &Path) -> Result<()> {
     let step = progress::step(format!("fetching {}", package.name));
-    download(&step, package, folder)?;
-    let archive = fs::read_dir(folder)?
-        .flatten()
-        .map(|entry| entry.path())
-        .find(|path| path.extension().is_some_and(|extension| extension == "deb"))
-        .context("apt-get downloaded no package")?;
-    step.note("unpacking");
-    step.run(Command::new("dpkg-deb").arg("--extract").args([&archive, folder]))?;
-    fs::remove_file(&archive)?;
+    package.unpack(&step, folder)?;
     let release = only_name_in(&folder.join("lib/modules"))?;
     step.run(
         Command::new(packages::program("depmod", "kmod")?).arg("--basedir").args([folder]).arg(release),
     )?;
     step.done();
-    Ok(())
-}
-
-fn download(step: &Step, package: &Package, folder: &Path) -> Result<()> {
-    let download = || {
-        let mut command = Command::new("apt-get");
-        command.args(["--quiet", "download"]).arg(format!("{}={}", package.name, package.version));
-        step.run(command.current_dir(folder))
-    };
-    let Err(error) = download() else { return Ok(()) };
-    // Mirrors drop a version some days after the next one: then the lists are too old.
-    ensure!(
-        rustix::process::geteuid().is_root(),
-        error.context("run `apt-get update` as root if its lists are old")
-    );
-    packages::update_lists()?;
-    download().context(
-        "apt's lists were too old for its mirror and have been fetched again: run this once more for the new version",
-    )?;
     Ok(())
 }
 
@@ -283,12 +236,5 @@ mod tests {
         let expected =
             ["/k/lib/modules/6.1/kernel/net/9p/9pnet.ko", "/k/lib/modules/6.1/kernel/fs/9p/9p.ko.xz"];
         assert_eq!(module_files(listing), expected.map(PathBuf::from));
-    }
-
-    #[test]
-    fn a_version_is_read_from_what_apt_shows() {
-        let show = "Package: linux-image-x\nVersion: 6.1.192-2\nInstalled-Size: 1\n";
-        assert_eq!(field(show, "Version"), Some("6.1.192-2"));
-        assert_eq!(field(show, "Versio"), None);
     }
 }

@@ -1,6 +1,7 @@
 //! QEMU's command line, and whether KVM works here.
 
 use std::fs::{self, OpenOptions};
+use std::net::SocketAddrV4;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -91,6 +92,14 @@ pub enum Nic {
     /// The host's loopback, at 10.0.2.2, and nothing else.
     #[default]
     HostLoopback,
+    /// The same the other way round, too: who connects to this port of the host's loopback reaches `to`, an address in
+    /// 10.0.2.0/24.
+    BothLoopbacks {
+        /// The port, which is free.
+        port: u16,
+        /// An address of the guest or of one of its hosts, with a port.
+        to: SocketAddrV4,
+    },
     /// A tap device of the host, in the network namespace of the process that boots the guest.
     Tap {
         /// The device, which exists.
@@ -156,6 +165,9 @@ impl Machine<'_> {
         add("-device", "virtio-rng-pci".to_owned());
         let (netdev, mac) = match nic {
             Nic::HostLoopback => ("user,id=nic,ipv6=off".to_owned(), String::new()),
+            Nic::BothLoopbacks { port, to } => {
+                (format!("user,id=nic,ipv6=off,hostfwd=tcp:127.0.0.1:{port}-{to}"), String::new())
+            }
             Nic::Tap { device, mac } => {
                 (format!("tap,id=nic,ifname={device},script=no,downscript=no"), format!(",mac={mac}"))
             }

@@ -37,6 +37,17 @@ impl Kubectl {
         self.with_input("apply -f -", yaml);
     }
 
+    /// `kubectl create` of these objects: one request for each.
+    pub(crate) fn create(&self, yaml: &str) {
+        self.with_input("create -f -", yaml);
+    }
+
+    /// Runs it for so long, whatever it is about, and returns what it wrote by then.
+    pub(crate) fn run_for(&self, time: Duration, arguments: &str) -> String {
+        let done = self.done(&format!("{arguments} --request-timeout={}s", time.as_secs()), "");
+        String::from_utf8_lossy(&done.output).into_owned()
+    }
+
     /// All objects of a kind, in all namespaces.
     pub(crate) fn list(&self, kind: &str) -> Vec<Value> {
         let list: Value = serde_json::from_str(&self.run(&format!("get {kind} -A -o json"))).unwrap();

@@ -17,5 +17,6 @@ mod proxy;
 mod quiet;
 mod stage;
 mod stop;
+mod storm;
 mod truth;
 mod tutorial;

@@ -130,7 +130,7 @@ impl Director {
         // Without a process: tests ask again and again, and an emulated guest starts few programs a second.
         let ask = || -> io::Result<String> {
             let mut stream = TcpStream::connect(HTTP)?;
-            stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+            stream.set_read_timeout(Some(Duration::from_secs(60)))?;
             write!(stream, "GET {path} HTTP/1.0\r\nHost: {HTTP}\r\n\r\n")?;
             io::read_to_string(stream)
         };

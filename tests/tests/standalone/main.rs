@@ -13,9 +13,11 @@ mod failures;
 mod foreign;
 mod health;
 mod metrics;
+mod overload;
 mod restart;
 mod serving;
 mod settings;
+mod storm;
 mod truth;
 mod vip;
 

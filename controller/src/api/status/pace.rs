@@ -15,6 +15,8 @@ const INTERVAL: Duration = Duration::from_secs(1);
 const BRISK: u32 = 5;
 /// The longest interval, and the time after which an object counts as at rest.
 const CALM: Duration = Duration::from_mins(1);
+/// So many objects are remembered without looking for those that are at rest.
+const ROOM: usize = 1024;
 /// After the server did not answer.
 const PAUSE_MIN: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
@@ -25,6 +27,8 @@ pub(super) struct Pace {
     due: BTreeMap<ObjectKey, Instant>,
     queue: BTreeSet<(Instant, ObjectKey)>,
     history: BTreeMap<ObjectKey, History>,
+    /// How long the history may become before it is looked through again.
+    room: usize,
     paused_until: Option<Instant>,
     backoff: Backoff,
 }
@@ -41,6 +45,7 @@ impl Default for Pace {
             due: BTreeMap::new(),
             queue: BTreeSet::new(),
             history: BTreeMap::new(),
+            room: ROOM,
             paused_until: None,
             backoff: Backoff::new(PAUSE_MIN, PAUSE_MAX),
         }
@@ -112,10 +117,12 @@ impl Pace {
         self.history.insert(key.clone(), History { last: now, in_a_row });
     }
 
-    /// The history is of use only as long as it delays something.
+    /// The history is of use only as long as it delays something. It is looked through when it has doubled: not
+    /// with each write while many objects are written.
     fn prune(&mut self, now: Instant) {
-        if self.history.len() > 2 * self.due.len() + 1024 {
+        if self.history.len() > self.room {
             self.history.retain(|_, history| now < history.last + CALM * 2);
+            self.room = 2 * self.history.len() + ROOM;
         }
     }
 
@@ -226,6 +233,19 @@ mod tests {
         pace.failed(&key(1), now);
         assert_eq!(pace.next_due(now), Some(key(2)));
         assert_eq!(drain(&mut pace, now + INTERVAL), BTreeSet::from([key(1), key(2)]));
+    }
+
+    #[test]
+    fn objects_that_came_to_rest_are_forgotten() {
+        let start = Instant::now();
+        let mut pace = Pace::default();
+        for minute in 0..60_u64 {
+            for number in 0..1000 {
+                let key = ObjectKey::new(Kind::RealServer, "default", &format!("rs{minute}-{number}"));
+                pace.wrote(&key, start + Duration::from_secs(60 * minute));
+            }
+        }
+        assert!(pace.history.len() < 10_000, "{} of 60,000", pace.history.len());
     }
 
     proptest! {

@@ -1,0 +1,113 @@
+//! An agent in a guest, and a browser on this machine that shows its page.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use lvs_lab::browser::Browser;
+use lvs_lab::cache::Cache;
+use lvs_lab::eventually::eventually;
+use lvs_lab::guest::{Guest, Job, Nic, Options};
+
+use crate::seen::{self, Seen, Server};
+
+/// The first address of the management network: the Director's, in a guest that has no other.
+const AGENT: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 2, 20), 9472);
+/// For a command in the guest.
+const LIMIT: Duration = Duration::from_mins(2);
+
+pub(crate) struct Lab {
+    // Dropped before what it shows.
+    pub(crate) browser: Browser,
+    guest: Guest,
+    /// Where this machine has the agent's port.
+    port: u16,
+}
+
+impl Lab {
+    /// An agent with these objects, its page in the browser, and clients that ask all the time.
+    pub(crate) fn start(manifest: &str) -> Self {
+        // Free a moment ago, and nobody else starts anything meanwhile.
+        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = free.local_addr().unwrap().port();
+        drop(free);
+        let controller = std::env::var("LVS_LAB_CONTROLLER").expect("cargo lab test names the controller");
+        let options = Options {
+            programs: vec![("lvs-controller".to_owned(), PathBuf::from(controller))],
+            lab: Some(env!("CARGO_BIN_EXE_lab").into()),
+            nic: Nic::BothLoopbacks { port, to: AGENT },
+            ..Options::default()
+        };
+        let guest = Guest::boot(&Cache::open().unwrap(), &options).unwrap();
+        // Seen after a failure only.
+        println!("the guest's console and the agent's log: {}", guest.folder().display());
+        let browser = Browser::start(1200, 720).unwrap();
+        let lab = Self { browser, guest, port };
+        lab.declare(manifest);
+        lab.sh(&format!("export PAGE={AGENT}\n{}", include_str!("network.sh")));
+        eventually("the agent is ready", || match lab.get("/readyz") {
+            Some(page) if page.ends_with("\r\nok\n") => Ok(()),
+            other => Err(format!("{other:?}")),
+        });
+        lab
+    }
+
+    /// The address of this machine at which the agent is.
+    pub(crate) fn origin(&self) -> String {
+        format!("http://127.0.0.1:{}/", self.port)
+    }
+
+    /// Replaces the agent's objects.
+    pub(crate) fn declare(&self, manifest: &str) {
+        // A file that appears complete.
+        let script = "mkdir -p /etc/lvs-operator && cd /etc/lvs-operator && cat > new && mv new web.yaml";
+        let job = Job { input: manifest.to_owned(), ..Job::new(["sh", "-c", script]) };
+        self.guest.output(&job, LIMIT).unwrap();
+    }
+
+    /// Runs a script in the guest.
+    pub(crate) fn sh(&self, script: &str) -> String {
+        self.guest.output(&Job::new(["bash", "-c", script]), LIMIT).unwrap()
+    }
+
+    /// Starts a command on a host that goes on until what this returns is killed.
+    pub(crate) fn start_on(&self, host: &str, command: &str) -> String {
+        let started = format!("ip netns exec {host} setsid {command} > /dev/null 2>&1 < /dev/null & echo $!");
+        self.sh(&started).trim().to_owned()
+    }
+
+    /// What the agent answers, with its head.
+    pub(crate) fn get(&self, path: &str) -> Option<String> {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: lab\r\nConnection: close\r\n\r\n").ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        Some(answer)
+    }
+
+    /// What the page shows now.
+    pub(crate) fn look(&mut self) -> Seen {
+        serde_json::from_value(self.browser.evaluate(seen::SCRIPT).unwrap()).unwrap()
+    }
+
+    /// Waits until the page shows it.
+    pub(crate) fn await_seen<T>(&mut self, what: &str, found: impl Fn(&Seen) -> Option<T>) -> T {
+        eventually(what, || {
+            let seen = self.look();
+            found(&seen).ok_or_else(|| format!("{seen:#?}"))
+        })
+    }
+
+    /// Waits until the row of a real server of the service `web` is so.
+    pub(crate) fn await_row<T>(&mut self, name: &str, what: &str, is: impl Fn(&Server) -> Option<T>) -> T {
+        self.await_seen(&format!("{name} {what}"), |seen| is(seen.service("web")?.server(name)?))
+    }
+
+    /// Switches the guest off and removes its files, which a failure leaves.
+    pub(crate) fn finish(self) {
+        drop(self.browser);
+        self.guest.stop().unwrap();
+    }
+}
