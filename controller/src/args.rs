@@ -76,7 +76,7 @@ pub struct Run {
     /// Remove what ledger and address marks say is ours, print each step, and exit. Refuses while an agent runs.
     #[arg(long)]
     pub cleanup: bool,
-    /// Where to serve /healthz /readyz /metrics /status /debug/state.
+    /// Where to serve the status page (/, /events), /healthz /readyz /metrics /status /debug/state.
     #[arg(long, env = "LVS_HTTP", value_name = "IP:PORT", default_value = "127.0.0.1:9472", value_parser = ip_and_port)]
     pub http: SocketAddr,
     /// Where to serve /metrics /healthz /readyz only, for scraping from outside.

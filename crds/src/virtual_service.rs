@@ -105,8 +105,8 @@ pub struct VirtualServiceSpec {
     /// - Remove: it is removed at once, and established connections with it
     #[serde(default)]
     pub on_failure: OnFailure,
-    /// Seconds that a failed real server stays with weight 0 before it is removed, and the sorry server after
-    /// it was needed, 0..86400. Default: 300.
+    /// Seconds that a failed real server stays with weight 0 before it is removed, that the sorry server stays
+    /// after it was needed, and after which a drain is over whoever is left, 0..86400. Default: 300.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("default" = DEFAULT_DRAIN_TIMEOUT_SECONDS))]
     pub drain_timeout_seconds: Option<i32>,

@@ -91,12 +91,12 @@ const FAMILIES: [Family; 13] = [
     },
     Family {
         name: "destination_active_connections",
-        help: "Established connections of a real server",
+        help: "Connections of a real server that are established or being made",
         of: Of::Destination(Type::Gauge, |_, count| Some(count?.active.into())),
     },
     Family {
         name: "destination_inactive_connections",
-        help: "Connections of a real server that are being made, or ending",
+        help: "Connections of a real server that are ending, and all of UDP",
         of: Of::Destination(Type::Gauge, |_, count| Some(count?.inactive.into())),
     },
     Family {
