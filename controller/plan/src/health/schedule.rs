@@ -45,8 +45,8 @@ impl<I: Copy + Ord> Schedule<I> {
         Self { epoch, probes: BTreeMap::new(), due: BTreeSet::new(), circles: BTreeMap::new(), added: 0 }
     }
 
-    /// Adds a probe, which is due the first time within its interval, and within a second. An id that is
-    /// there already is added anew.
+    /// Adds a probe, which is due the first time within its interval, and within a second and a tick. An id that
+    /// is there already is added anew.
     pub fn add(&mut self, id: I, interval: Duration, now: Instant) {
         self.remove(id);
         let part = self.circles.entry(interval).or_default().take_the_emptiest();
