@@ -1,4 +1,4 @@
-//! Memory and processor time of a program with all its processes, from `/proc`.
+//! Memory, processor time and wake-ups of a program with all its processes, from `/proc`.
 
 use std::fs;
 use std::ops::AddAssign;
@@ -59,6 +59,24 @@ pub(super) fn processor_time(process: u32) -> Result<Duration> {
     Ok(TICK * ticks)
 }
 
+/// How often the threads that a process and its descendants have now went to sleep, to be woken for something.
+pub(super) fn sleeps(process: u32) -> Result<u64> {
+    let mut sleeps = 0;
+    for process in with_descendants(process) {
+        let path = format!("/proc/{process}/task");
+        for thread in fs::read_dir(&path).with_context(|| format!("cannot read {path}"))? {
+            // A thread may end meanwhile.
+            let status = fs::read_to_string(thread?.path().join("status")).unwrap_or_default();
+            sleeps += parse_sleeps(&status).unwrap_or_default();
+        }
+    }
+    Ok(sleeps)
+}
+
+fn parse_sleeps(status: &str) -> Option<u64> {
+    status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?.trim().parse().ok()
+}
+
 /// `utime` and `stime`, fields 14 and 15; the second, the program's name in brackets, may hold anything.
 fn parse_ticks(stat: &str) -> Option<u32> {
     let (_, rest) = stat.rsplit_once(") ")?;
@@ -101,6 +119,15 @@ Private_Dirty:      7400 kB
         let stat = "7 (a) b (c)) S 1 7 7 0 -1 4194560 100 0 0 0 31 12 5 6 20 0 1 0 100 1 1 1";
         assert_eq!(parse_ticks(stat), Some(43));
         assert_eq!(parse_ticks("7 (a) S 1"), None);
+    }
+
+    #[test]
+    fn going_to_sleep_is_what_a_thread_does_of_itself() {
+        let status = "Threads:\t1\nvoluntary_ctxt_switches:\t150\nnonvoluntary_ctxt_switches:\t545\n";
+        assert_eq!(parse_sleeps(status), Some(150));
+        let before = sleeps(std::process::id()).unwrap();
+        std::thread::sleep(Duration::from_millis(1));
+        assert!(sleeps(std::process::id()).unwrap() > before);
     }
 
     #[test]

@@ -147,6 +147,8 @@ pub struct Checked {
     pub done: u32,
     /// User and system time.
     pub used: Duration,
+    /// How often its threads went to sleep.
+    pub sleeps: u32,
     /// In the end.
     pub memory: Memory,
     /// Fewest and most in any second.
@@ -174,6 +176,11 @@ impl Checked {
     /// Seconds of user and system time for 1,000 checks.
     pub fn per_thousand(&self) -> f64 {
         self.used.as_secs_f64() * 1000.0 / f64::from(self.done)
+    }
+
+    /// Sleeps of its threads for 1,000 checks.
+    pub fn sleeps_per_thousand(&self) -> f64 {
+        f64::from(self.sleeps) * 1000.0 / f64::from(self.done)
     }
 
     /// Seconds of user and system time until every destination was checked once.
@@ -223,6 +230,7 @@ mod tests {
             window: Duration::from_secs(10),
             done: 4000,
             used: Duration::from_secs(2),
+            sleeps: 0,
             memory: Memory::default(),
             in_any_second: (390, 500),
             error: None,

@@ -60,7 +60,7 @@ impl Report<'_> {
                 };
                 let _ = writeln!(
                     rows,
-                    "| {scale} | {} | {} | {} | {:.3} s | {:.3} .. {:.3} s | {} | {} | {} | {} |",
+                    "| {scale} | {} | {} | {} | {:.3} s | {:.3} .. {:.3} s | {} | {} | {} | {} | {:.0} |",
                     who.name(),
                     cost.count,
                     self.rates(who, scale),
@@ -71,13 +71,14 @@ impl Report<'_> {
                     judge(goal::TO_BARE, to_bare),
                     ratio(to_keepalived),
                     judge(goal::TO_KEEPALIVED, to_keepalived),
+                    self.median(who, scale, Checked::sleeps_per_thousand).unwrap_or_default(),
                 );
             }
         }
         table(
             "User and system time of 1,000 checks",
             "real servers, interval | who | rounds | checks a second, of those wanted | median | min .. max | to the \
-             bare loop | goal | to keepalived | goal",
+             bare loop | goal | to keepalived | goal | times asleep for 1,000",
             &rows,
         )
     }

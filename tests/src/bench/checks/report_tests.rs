@@ -18,6 +18,7 @@ fn checked(who: Checker, scale: Scale, done: u32, used_millis: u64) -> Checked {
         window: Duration::from_secs(10),
         done,
         used: Duration::from_millis(used_millis),
+        sleeps: 12_000,
         memory: Memory { private: 10_000, resident: 20_000 },
         in_any_second: (980, 1020),
         error: Some(0.0123),
@@ -44,10 +45,10 @@ fn a_check_costs_what_all_that_were_made_did_and_each_goal_stands_beside_its_fig
     assert_eq!(
         rows(&records, "User and system time of 1,000 checks"),
         [
-            "| 1,000, 1 s | bare loop | 1 | 1000 of 1000 | 0.100 s | 0.100 .. 0.100 s | 1.00 |  | 0.50 |  |",
+            "| 1,000, 1 s | bare loop | 1 | 1000 of 1000 | 0.100 s | 0.100 .. 0.100 s | 1.00 |  | 0.50 |  | 1200 |",
             "| 1,000, 1 s | agent | 3 | 1000 of 1000 | 0.120 s | 0.110 .. 0.130 s | 1.20 | at most 1.1: **MISSED** | \
-             0.60 | at most 1: met |",
-            "| 1,000, 1 s | keepalived | 1 | 500 of 1000 | 0.200 s | 0.200 .. 0.200 s | 2.00 |  | 1.00 |  |",
+             0.60 | at most 1: met | 1200 |",
+            "| 1,000, 1 s | keepalived | 1 | 500 of 1000 | 0.200 s | 0.200 .. 0.200 s | 2.00 |  | 1.00 |  | 2400 |",
         ]
     );
 }
