@@ -1,6 +1,7 @@
 //! What a server can send, as functions of bytes that a fuzzer can call: they panic where a promise is broken.
 //!
-//! The property tests below feed them noise; `fuzz/` holds the targets for cargo-fuzz.
+//! The property tests below feed them noise, and right answers with a few bytes changed; `fuzz/` holds the
+//! targets for cargo-fuzz.
 
 use std::future::{Ready, ready};
 use std::net::{IpAddr, Ipv4Addr};
@@ -97,6 +98,13 @@ impl GrpcService<tonic::body::Body> for Canned {
 
 /// An answer to the question for a service's health, with the status 200 of HTTP.
 pub fn grpc(headers: Fields, messages: &[u8], trailers: Option<Fields>) {
+    let result = grpc_result(headers, messages, trailers);
+    // The tag of the field `status`, if with more bytes than it needs.
+    assert!(result.is_err() || messages.iter().any(|byte| byte & 0x7f == 8), "{messages:x?} is no SERVING");
+    keeps_promises(&result);
+}
+
+fn grpc_result(headers: Fields, messages: &[u8], trailers: Option<Fields>) -> Result<(), Failure> {
     let target = Target { address: PEER.address, port: PEER.port, source: None, mark: None };
     let check = GrpcCheck { service: "a.B".to_owned(), tls: None };
     let probe = GrpcProbe::new(&check, &target).expect("the target has an address and a port");
@@ -105,10 +113,7 @@ pub fn grpc(headers: Fields, messages: &[u8], trailers: Option<Fields>) {
     let mut answer = Response::new(body.with_trailers(trailers).boxed_unsync());
     *answer.headers_mut() = fields(headers);
     let result = ask(&probe, Canned(Some(answer)), PEER).now_or_never();
-    let result = result.expect("all of the answer is there");
-    // The field `status` with the value 1, if with more bytes than it needs.
-    assert!(result.is_err() || messages.contains(&8), "{messages:x?} is no SERVING");
-    keeps_promises(&result);
+    result.expect("all of the answer is there")
 }
 
 /// Entries of `expectedStatuses`, and a status.
@@ -130,24 +135,44 @@ pub fn body(contains: Option<&str>, regex: Option<&str>, body: &[u8], first: usi
     assert_eq!(whole, in_pieces);
 }
 
+/// What every echo request here asks to be repeated.
+const REPEATED: [u8; RANDOM] = *b"twenty bytes by luck";
+
 /// What an ICMP socket hears.
 pub fn ping(v4: bool, raw: bool, heard: &[u8]) {
-    let random = *b"twenty bytes by luck";
-    if Echo::new(v4, raw, random).is_answered_by(heard) {
+    if Echo::new(v4, raw, REPEATED).is_answered_by(heard) {
         // Identifiers of datagram sockets are the kernel's.
-        assert!(heard.ends_with(&random[2..]), "{heard:x?}");
+        assert!(heard.ends_with(&REPEATED[2..]), "{heard:x?}");
     }
-    const { assert!(RANDOM == 20) }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
     use proptest::prelude::*;
+    use proptest::sample::Index;
+    use proptest::strategy::ValueTree as _;
+    use proptest::test_runner::TestRunner;
 
     use super::*;
 
+    /// The field `status`, which is SERVING.
+    const SERVING: &[u8] = &[0, 0, 0, 0, 2, 8, 1];
+
     fn bytes(most: usize) -> impl Strategy<Value = Vec<u8>> {
-        proptest::collection::vec(prop_oneof![any::<u8>(), 0_u8..12, Just(0xc0)], 0..most)
+        vec(prop_oneof![any::<u8>(), 0_u8..12, Just(0xc0)], 0..most)
+    }
+
+    /// These bytes, half of the time with one or two of them changed.
+    fn nearly(bytes: Vec<u8>) -> impl Strategy<Value = Vec<u8>> {
+        let changes = vec((any::<Index>(), any::<u8>()), 1..3);
+        proptest::option::of(changes).prop_map(move |changes| {
+            let mut bytes = bytes.clone();
+            for (at, byte) in changes.into_iter().flatten() {
+                *at.get_mut(&mut bytes) = byte;
+            }
+            bytes
+        })
     }
 
     fn values() -> impl Strategy<Value = Fields> {
@@ -155,6 +180,29 @@ mod tests {
         // Printable, else most are no values of headers.
         let value = || proptest::option::of("[ -~]{0,12}".prop_map(String::into_bytes)).boxed();
         [proptest::option::of(status).boxed(), value(), value(), value()]
+    }
+
+    fn answers() -> impl Strategy<Value = (Fields, Vec<u8>, Option<Fields>)> {
+        let noise = (values(), bytes(60), proptest::option::of(values()));
+        let trailers = nearly(b"0".to_vec()).prop_map(|status| Some([Some(status), None, None, None]));
+        prop_oneof![noise, (Just(Fields::default()), nearly(SERVING.to_vec()), trailers)]
+    }
+
+    /// What a socket of either kind may hear after its request.
+    fn echoes() -> impl Strategy<Value = (bool, bool, Vec<u8>)> {
+        any::<(bool, bool)>().prop_flat_map(|(v4, raw)| {
+            let mut reply = Echo::new(v4, raw, REPEATED).request().to_vec();
+            reply[0] = if v4 { 0 } else { 129 };
+            if v4 && raw {
+                let header = [0x45, 0, 0, 44, 0, 0, 0, 0, 64, 1, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2];
+                reply.splice(0..0, header);
+            }
+            (Just(v4), Just(raw), prop_oneof![nearly(reply), bytes(60)])
+        })
+    }
+
+    fn entries() -> impl Strategy<Value = String> {
+        prop_oneof![3 => "[1-6][0-9]{2}(-[1-6][0-9]{2})?", 1 => "[0-9-]{0,8}"]
     }
 
     proptest! {
@@ -168,41 +216,62 @@ mod tests {
         }
 
         #[test]
-        fn no_answer_of_grpc_breaks_a_promise(
-            headers in values(),
-            messages in bytes(60),
-            trailers in proptest::option::of(values()),
-        ) {
+        fn no_answer_of_grpc_breaks_a_promise((headers, messages, trailers) in answers()) {
             grpc(headers, &messages, trailers);
         }
 
         #[test]
-        fn no_body_and_no_echo_breaks_a_promise(
+        fn no_echo_breaks_a_promise((v4, raw, heard) in echoes()) {
+            ping(v4, raw, &heard);
+        }
+
+        #[test]
+        fn no_entry_of_statuses_breaks_a_promise(entries in vec(entries(), 0..3), status in 0_u16..700) {
+            statuses(&entries, status);
+        }
+
+        #[test]
+        fn no_body_breaks_a_promise(
             text in "[a-c]{0,3}",
-            heard in proptest::collection::vec(97_u8..100, 0..40),
+            heard in vec(97_u8..100, 0..40),
             first in 0_usize..40,
-            v4: bool,
-            raw: bool,
         ) {
             body(Some(&text), None, &heard, first);
             body(None, Some(&text), &heard, first);
-            statuses(&[text], first as u16);
-            ping(v4, raw, &heard);
         }
     }
 
+    /// How many of a thousand are taken for right.
+    fn right<T>(strategy: impl Strategy<Value = T>, is_right: impl Fn(T) -> bool) -> usize {
+        let mut runner = TestRunner::deterministic();
+        let mut draw = || strategy.new_tree(&mut runner).unwrap().current();
+        (0..1000).filter(|_| is_right(draw())).count()
+    }
+
     #[test]
-    fn a_serving_answer_is_taken_as_such() {
-        // Else the target for gRPC would see failures alone.
+    fn the_strategies_above_draw_much_that_is_right_and_much_that_is_wrong() {
+        let of_each = [
+            right(answers(), |(headers, messages, trailers)| {
+                grpc_result(headers, &messages, trailers).is_ok()
+            }),
+            right(echoes(), |(v4, raw, heard)| Echo::new(v4, raw, REPEATED).is_answered_by(&heard)),
+            right(entries(), |entry| Statuses::new(&[entry]).is_ok()),
+            right((entries(), 0_u16..700), |(entry, status)| {
+                Statuses::new(&[entry]).is_ok_and(|statuses| statuses.contain(status))
+            }),
+        ];
+        assert!(of_each.iter().all(|right| (20..980).contains(right)), "{of_each:?}");
+    }
+
+    #[test]
+    fn serving_is_told_from_everything_else_also_where_its_tag_is_longer_than_needed() {
         let served = |frame: &[u8]| {
-            let target = Target { address: PEER.address, port: PEER.port, source: None, mark: None };
-            let probe = GrpcProbe::new(&GrpcCheck::default(), &target).unwrap();
-            let body = Full::new(Bytes::copy_from_slice(frame)).map_err(|never| match never {});
-            let trailers = fields([Some(b"0".to_vec()), None, None, None]);
-            let answer = Response::new(body.with_trailers(ready(Some(Ok(trailers)))).boxed_unsync());
-            ask(&probe, Canned(Some(answer)), PEER).now_or_never().unwrap()
+            let trailers = Some([Some(b"0".to_vec()), None, None, None]);
+            grpc(Fields::default(), frame, trailers.clone());
+            grpc_result(Fields::default(), frame, trailers)
         };
-        assert_eq!(served(&[0, 0, 0, 0, 2, 8, 1]), Ok(()));
+        assert_eq!(served(SERVING), Ok(()));
+        assert_eq!(served(&[0, 0, 0, 0, 3, 0x88, 0, 1]), Ok(()));
         assert!(served(&[0, 0, 0, 0, 2, 8, 2]).is_err());
     }
 }

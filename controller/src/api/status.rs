@@ -1,8 +1,9 @@
 //! The status writer: one worker that brings the statuses on the API server to what the board says.
 //!
 //! It compares with what the server has, as the watches show it, so in steady state it writes nothing, also after
-//! a restart. At most one object at a time and each object at most once a second, less often if it does not come
-//! to rest; after a failure of the server everything waits, longer each time.
+//! a restart. One object at a time, and each at most once a second, less often if it does not come to rest: then the
+//! part that is this Director's own and the one that is the active Director's are written, if they are not as they
+//! should be. After a failure of the server everything waits, longer each time.
 
 mod pace;
 mod wanted;

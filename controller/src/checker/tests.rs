@@ -61,18 +61,25 @@ async fn what_ended_and_how_is_counted_for_each_probe_while_it_is_watched() {
     }
 }
 
+/// Headers that frame the message, in mixed case: neither the rules nor the checker let them through.
+fn framing_headers() -> impl Strategy<Value = String> {
+    "(?i-u:connection|content-length|transfer-encoding)"
+}
+
 proptest! {
     /// What an API server lets through and the checker then cannot send would never be checked.
     #[test]
     fn every_request_that_the_rules_allow_can_be_made(
-        path in "/[!-~]{0,16}", name in "[0-9A-Za-z!#$%&*+.^_|~-]{1,12}|Content-Length", value in "[ -~]{0,24}",
+        path in "/[!-~]{0,16}",
+        name in prop_oneof!["[0-9A-Za-z!#$%&*+.^_|~-]{1,12}", framing_headers()],
+        value in "[ -~]{0,24}",
     ) {
         let headers = vec![HttpHeader { name, value }];
         let request = HttpCheck { path, headers, ..HttpCheck::default() };
         let http = Some(Box::new(request.clone()));
         let check = HealthCheck { http, ..HealthCheck::default() };
-        let spec: RealServerSpec = serde_json::from_value(json!({"address": "10.0.0.1", "healthCheck": check}))
-            .expect("a real server");
+        let spec = json!({"address": "10.0.0.1", "healthCheck": check});
+        let spec: RealServerSpec = serde_json::from_value(spec).expect("a real server");
         let is_allowed = lvs_plan::validate::real_server(&spec).is_ok();
         let target = Target { address: [127, 0, 0, 1].into(), port: Some(80), source: None, mark: None };
         let prepared = Prepared::new(&CheckKind::Http(request), &target);

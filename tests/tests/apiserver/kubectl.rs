@@ -37,15 +37,10 @@ impl Kubectl {
         self.with_input("apply -f -", yaml);
     }
 
-    /// `kubectl create` of these objects: one request for each.
-    pub(crate) fn create(&self, yaml: &str) {
-        self.with_input("create -f -", yaml);
-    }
-
-    /// Runs it for so long, whatever it is about, and returns what it wrote by then.
-    pub(crate) fn run_for(&self, time: Duration, arguments: &str) -> String {
-        let done = self.done(&format!("{arguments} --request-timeout={}s", time.as_secs()), "");
-        String::from_utf8_lossy(&done.output).into_owned()
+    /// `kubectl create` of so many objects: one request for each, of which it sends 50 a second at most.
+    pub(crate) fn create(&self, yaml: &str, objects: u32) {
+        let limit = LIMIT + Duration::from_secs(u64::from(objects) / 10);
+        self.with_input_within("create -f -", yaml, limit);
     }
 
     /// All objects of a kind, in all namespaces.
@@ -68,7 +63,7 @@ impl Kubectl {
         holds: impl Fn(&Value) -> bool,
     ) -> Value {
         eventually(wish, || {
-            let done = self.done(&format!("get {kind} {name} -o json"), "");
+            let done = self.done(&format!("get {kind} {name} -o json"), "", LIMIT);
             let object: Value = serde_json::from_slice(&done.output).map_err(|_| words(&done))?;
             if holds(&object) { Ok(object) } else { Err(object["status"].to_string()) }
         })
@@ -82,16 +77,20 @@ impl Kubectl {
     }
 
     fn with_input(&self, arguments: &str, input: &str) -> String {
-        let done = self.done(arguments, input);
+        self.with_input_within(arguments, input, LIMIT)
+    }
+
+    fn with_input_within(&self, arguments: &str, input: &str, limit: Duration) -> String {
+        let done = self.done(arguments, input, limit);
         assert!(done.code == 0, "kubectl {arguments}: {}", words(&done));
         String::from_utf8_lossy(&done.output).into_owned()
     }
 
-    fn done(&self, arguments: &str, input: &str) -> Done {
+    fn done(&self, arguments: &str, input: &str, limit: Duration) -> Done {
         let command = [self.program.as_str()].into_iter().chain(arguments.split_whitespace());
         let folder = std::env::current_dir().ok();
         let job = Job { input: input.to_owned(), folder, ..Job::new(command) };
-        on_host(&job, LIMIT).unwrap()
+        on_host(&job, limit).unwrap()
     }
 }
 

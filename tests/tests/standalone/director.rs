@@ -127,10 +127,15 @@ impl Director {
 
     /// Asks the agent for a path: status code and body. None while it does not serve.
     pub(crate) fn get(&self, path: &str) -> Option<(u16, String)> {
+        self.get_within(path, Duration::from_secs(10))
+    }
+
+    /// The same for a page that it may take longer to begin, or to go on with.
+    pub(crate) fn get_within(&self, path: &str, limit: Duration) -> Option<(u16, String)> {
         // Without a process: tests ask again and again, and an emulated guest starts few programs a second.
         let ask = || -> io::Result<String> {
             let mut stream = TcpStream::connect(HTTP)?;
-            stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+            stream.set_read_timeout(Some(limit))?;
             write!(stream, "GET {path} HTTP/1.0\r\nHost: {HTTP}\r\n\r\n")?;
             io::read_to_string(stream)
         };

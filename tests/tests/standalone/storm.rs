@@ -17,6 +17,8 @@ const SERVICES: u32 = 10;
 const INTERVAL: u64 = 10;
 /// For all of them, also beside other tests.
 const LIMIT: Duration = Duration::from_mins(4);
+/// For a page about all of them.
+const PAGE_LIMIT: Duration = Duration::from_mins(1);
 
 /// How many there are in each service. Ten thousand in all take a controller that is not built for debugging.
 fn servers_of_each() -> u32 {
@@ -83,6 +85,27 @@ fn await_weights<const N: usize>(director: &Director, what: &str, expected: [(u3
     });
 }
 
+fn page(director: &Director, path: &str) -> Result<String, String> {
+    match director.get_within(path, PAGE_LIMIT) {
+        Some((200, page)) => Ok(page),
+        other => Err(format!("{path}: {other:?}")),
+    }
+}
+
+/// How many steps were taken in the kernel, and how many checks of each real server were made.
+fn counters(director: &Director) -> Result<(u64, BTreeMap<String, u64>), String> {
+    let metrics = page(director, "/metrics")?;
+    let number = |text: &str| text.trim().parse::<u64>().map_err(|error| format!("{text}: {error}"));
+    let writes = metrics.lines().find_map(|line| line.strip_prefix("lvs_kernel_writes_total "));
+    let mut checks = BTreeMap::new();
+    for line in metrics.lines().filter_map(|line| line.strip_prefix("lvs_checks_total{")) {
+        let (labels, count) = line.rsplit_once(' ').ok_or(line)?;
+        let (real_server, _) = labels.split_once(",result=").ok_or(line)?;
+        *checks.entry(real_server.to_owned()).or_default() += number(count)?;
+    }
+    Ok((number(writes.ok_or("no writes are counted")?)?, checks))
+}
+
 /// Status and reason of a condition.
 fn said(object: &Value, type_: &str) -> (Value, Value) {
     let conditions = object["status"]["conditions"].as_array().into_iter().flatten();
@@ -99,20 +122,22 @@ fn servers_that_fail_at_once_are_one_write_each_and_where_too_many_fail_none_is_
     director.write("storm.yaml", &objects(each));
     await_weights(&director, "all take connections", [(1, all)]);
     let failed = "lvs_conditions_false{kind=\"RealServer\",condition=\"Healthy\",reason=\"CheckFailed\"} ";
-    let before = director.writes();
+    let (before, _) = counters(&director).unwrap();
 
     farm.close().unwrap();
     await_that(&director, "all have failed", || {
-        let (_, metrics) = director.get("/metrics").ok_or("no answer")?;
+        let metrics = page(&director, "/metrics")?;
         let count = metrics.lines().find_map(|line| line.strip_prefix(failed)).unwrap_or("0");
         if count == all.to_string() { Ok(()) } else { Err(count.to_owned()) }
     });
     await_weights(&director, "panic is over the failures", [(0, all / 2), (1, all / 2)]);
     // Of a service in panic no more than half had lost their weight; each of these is written once more.
-    let writes = u32::try_from(director.writes() - before).unwrap();
-    assert!((all / 2..=all).contains(&writes), "{writes}");
+    let (after, checks) = counters(&director).unwrap();
+    let writes = after - before;
+    assert!((u64::from(all / 2)..=u64::from(all)).contains(&writes), "{writes}");
+    assert_eq!(checks.len(), all as usize);
 
-    let (_, list) = director.get("/status").unwrap();
+    let list = page(&director, "/status").unwrap();
     let list: Value = serde_json::from_str(&list).unwrap();
     let (mut services, mut servers) = (0, 0);
     for object in list["items"].as_array().unwrap() {
@@ -130,6 +155,13 @@ fn servers_that_fail_at_once_are_one_write_each_and_where_too_many_fail_none_is_
         }
     }
     assert_eq!((services, servers), (SERVICES, all));
-    assert_eq!(director.writes() - before, u64::from(writes), "it is quiet again");
+
+    // Another failed check of each says nothing new.
+    let quiet = await_that(&director, "each has been checked once more", || {
+        let (writes, now) = counters(&director)?;
+        let again = checks.iter().filter(|(name, before)| now.get(*name) > Some(before)).count();
+        if again == checks.len() { Ok(writes) } else { Err(format!("{again} of {all}")) }
+    });
+    assert_eq!(quiet, after, "it is quiet again");
     director.finish();
 }
