@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -204,19 +204,24 @@ impl Browser {
 impl Drop for Browser {
     fn drop(&mut self) {
         self.session = None;
-        // The processes that it has started end with it; it may have ended itself, by a crash.
+        // It may have ended already, by a crash.
         let _ = self.commands.write_all(b"{\"id\":0,\"method\":\"Browser.close\"}\0");
-        let end = Instant::now() + END_LIMIT;
-        while matches!(self.chromium.try_wait(), Ok(None)) {
-            if Instant::now() > end {
-                // The group is there until its leader has been waited for.
-                let _ = kill_process_group(Pid::from_child(&self.chromium), Signal::KILL);
-                let _ = self.chromium.wait();
-                return;
-            }
-            thread::sleep(Duration::from_millis(20));
-        }
+        end_group(&mut self.chromium, END_LIMIT);
     }
+}
+
+/// Waits for the leader of a process group to end by itself, for so long at most, and kills what is left of
+/// the group.
+fn end_group(leader: &mut Child, limit: Duration) {
+    let end = Instant::now() + limit;
+    let pid = Pid::from_child(leader);
+    // The group's number is nobody else's until its leader has been waited for.
+    let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    while matches!(waitid(WaitId::Pid(pid), look), Ok(None)) && Instant::now() < end {
+        thread::sleep(Duration::from_millis(20));
+    }
+    let _ = kill_process_group(pid, Signal::KILL);
+    let _ = leader.wait();
 }
 
 /// Hands on each message until the pipe ends or nobody listens any more.
@@ -233,7 +238,10 @@ fn read_messages(pipe: impl Read, to: &Sender<Value>) {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use super::*;
+    use crate::eventually::eventually;
 
     #[test]
     fn messages_end_with_a_zero_byte_and_one_that_is_cut_off_is_none() {
@@ -241,5 +249,27 @@ mod tests {
         read_messages(&b"{\"id\":1}\0{\"method\":\"a\"}\0{\"id\":"[..], &sender);
         drop(sender);
         assert_eq!(messages.iter().collect::<Vec<_>>(), [json!({"id": 1}), json!({"method": "a"})]);
+    }
+
+    #[test]
+    fn what_a_leader_has_started_ends_too_whether_it_crashed_ends_by_itself_or_does_not() {
+        for (then, limit) in [
+            ("kill -KILL $$", Duration::from_mins(1)),
+            ("exit 0", Duration::from_mins(1)),
+            ("wait", Duration::from_millis(50)),
+        ] {
+            let script = format!("sleep 1000 & echo $!; {then}");
+            let mut command = Command::new("sh");
+            command.args(["-c", &script]).process_group(0).stdout(Stdio::piped()).stderr(Stdio::null());
+            let mut leader = command.spawn().unwrap();
+            let mut started = String::new();
+            BufReader::new(leader.stdout.take().unwrap()).read_line(&mut started).unwrap();
+            end_group(&mut leader, limit);
+            eventually(then, || {
+                let state = fs::read_to_string(format!("/proc/{}/stat", started.trim()));
+                // A zombie is nobody's process any more.
+                state.ok().filter(|state| !state.contains(") Z ")).map_or(Ok(()), Err)
+            });
+        }
     }
 }

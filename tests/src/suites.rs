@@ -52,6 +52,11 @@ impl Place {
         matches!(self, Self::FreshGuest | Self::Guest | Self::GuestWithApiserver)
     }
 
+    /// Whether it needs a guest of `cargo lab test`'s kernel: it is in it, or its tests boot their own.
+    pub fn needs_guest(self) -> bool {
+        self.is_in_guest() || self == Self::Browser
+    }
+
     /// Whether it needs an API server.
     pub fn needs_apiserver(self) -> bool {
         matches!(self, Self::HostWithApiserver | Self::GuestWithApiserver)

@@ -26,4 +26,11 @@ impl GuestOptions {
         let Self { kernel, memory, cpus } = self;
         [format!("--kernel={kernel}"), format!("--memory={memory}"), format!("--cpus={cpus}")]
     }
+
+    /// The same as variables, for tests that boot a guest themselves.
+    pub(crate) fn variables(&self) -> [(String, String); 3] {
+        let Self { kernel, memory, cpus } = self;
+        [("KERNEL", kernel.to_string()), ("MEMORY", memory.to_string()), ("CPUS", cpus.to_string())]
+            .map(|(name, value)| (format!("LVS_LAB_{name}"), value))
+    }
 }

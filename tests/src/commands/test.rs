@@ -87,7 +87,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     if let Some(controller) = controller.or_else(|| Some(built.controller?.display().to_string())) {
         run.environment.insert(CONTROLLER.to_owned(), controller);
     }
-
+    run.environment.extend(args.guest.variables());
     run.environment.extend(std::env::var(STORM).ok().map(|servers| (STORM.to_owned(), servers)));
 
     run.on_host(&selections, Place::Host)?;
@@ -117,7 +117,7 @@ fn saying(error: &anyhow::Error) -> Command {
 
 fn parts(scope: &Scope) -> Vec<Part> {
     let needed = [
-        (Part::Guest, scope.has(|place| place.is_in_guest() || place == Place::Browser)),
+        (Part::Guest, scope.has(Place::needs_guest)),
         (Part::Apiserver, scope.has(Place::needs_apiserver)),
         (Part::Browser, scope.has(|place| place == Place::Browser)),
         (Part::Image, scope.has(|place| place == Place::Cluster)),
@@ -166,10 +166,19 @@ impl Run<'_> {
         }
     }
 
+    fn title(&self, chosen: &Selection) -> String {
+        let (label, place) = (&chosen.suite.label, chosen.place);
+        if place.needs_guest() {
+            format!("{label} ({}, kernel {})", place.name(), self.args.guest.options().kernel)
+        } else {
+            format!("{label} ({})", place.name())
+        }
+    }
+
     fn on_host(&mut self, selections: &[Selection], place: Place) -> Result<()> {
         let manner = self.manner(thread::available_parallelism().map_or(1, usize::from));
         for chosen in selections.iter().filter(|chosen| chosen.place == place) {
-            let title = format!("{} ({})", chosen.suite.label, place.name());
+            let title = self.title(chosen);
             let step = progress::step(&title);
             let outcome = chosen.run_on_host(&step, &manner)?;
             self.note_times(chosen, &outcome);
@@ -208,8 +217,7 @@ impl Run<'_> {
         while let Some(chosen) = waiting.next() {
             let one_each = chosen.place.needs_apiserver().then_some(apiservers.len());
             let manner = self.manner(one_each.unwrap_or(options.cpus as usize));
-            let title =
-                format!("{} ({}, kernel {})", chosen.suite.label, chosen.place.name(), options.kernel);
+            let title = self.title(chosen);
             let step = progress::step(&title);
             let outcome = chosen.run_in_guest(&guest, &step, &manner)?;
             self.note_times(chosen, &outcome);

@@ -18,7 +18,8 @@ use crate::progress::Step;
 /// Documentation's examples are compiled one by one.
 const DOC_LIMIT: Duration = Duration::from_mins(30);
 
-/// Variables that tests find: `LVS_LAB_CONTROLLER`, the controller's program; on the host `LVS_LAB_KUBECTL`, the program,
+/// Variables that tests find: `LVS_LAB_CONTROLLER`, the controller's program; `LVS_LAB_KERNEL`, `LVS_LAB_MEMORY` and
+/// `LVS_LAB_CPUS`, what a guest is to be made of that they boot; on the host `LVS_LAB_KUBECTL`, the program,
 /// and `LVS_LAB_KUBECONFIG`, of an API server that all tests share; in the guest `LVS_LAB_KUBECONFIGS`, of API servers
 /// that tests have one each, with `:` between them. The guest may have the host run `kubectl-0` for the first of these,
 /// and so on.

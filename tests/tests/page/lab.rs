@@ -5,12 +5,13 @@ use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::ValueEnum as _;
 use lvs_lab::browser::Browser;
 use lvs_lab::cache::Cache;
 use lvs_lab::eventually::eventually;
-use lvs_lab::guest::{Guest, Job, Nic, Options};
+use lvs_lab::guest::{Guest, Job, Kernel, Nic, Options};
 
-use crate::seen::{self, Seen, Server};
+use crate::seen::{self, Noted, Seen, Server};
 
 /// The first address of the management network: the Director's, in a guest that has no other.
 const AGENT: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 2, 20), 9472);
@@ -28,18 +29,7 @@ pub(crate) struct Lab {
 impl Lab {
     /// An agent with these objects, its page in the browser, and clients that ask all the time.
     pub(crate) fn start(manifest: &str) -> Self {
-        // Free a moment ago, and nobody else starts anything meanwhile.
-        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let port = free.local_addr().unwrap().port();
-        drop(free);
-        let controller = std::env::var("LVS_LAB_CONTROLLER").expect("cargo lab test names the controller");
-        let options = Options {
-            programs: vec![("lvs-controller".to_owned(), PathBuf::from(controller))],
-            lab: Some(env!("CARGO_BIN_EXE_lab").into()),
-            nic: Nic::BothLoopbacks { port, to: AGENT },
-            ..Options::default()
-        };
-        let guest = Guest::boot(&Cache::open().unwrap(), &options).unwrap();
+        let (guest, port) = boot();
         // Seen after a failure only.
         println!("the guest's console and the agent's log: {}", guest.folder().display());
         let browser = Browser::start(1200, 720).unwrap();
@@ -77,6 +67,18 @@ impl Lab {
         self.sh(&started).trim().to_owned()
     }
 
+    /// Ends what was started so, with all that it has started.
+    pub(crate) fn stop(&self, started: &str) {
+        self.sh(&format!("kill -- -{started}"));
+    }
+
+    /// When the agent's log said that checks of a real server fail, in milliseconds of the guest's clock.
+    pub(crate) fn verdicts(&self, name: &str) -> Vec<u64> {
+        let line = format!("object=default/{name} reason=CheckFailed");
+        let script = format!("grep '{line}' /run/lab/share/agent.log | cut -d ' ' -f 1 | date -f - +%s%3N");
+        self.sh(&script).lines().map(|time| time.parse().unwrap()).collect()
+    }
+
     /// What the agent answers, with its head.
     pub(crate) fn get(&self, path: &str) -> Option<String> {
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).ok()?;
@@ -89,7 +91,16 @@ impl Lab {
 
     /// What the page shows now.
     pub(crate) fn look(&mut self) -> Seen {
-        serde_json::from_value(self.browser.evaluate(seen::SCRIPT).unwrap()).unwrap()
+        serde_json::from_value(self.browser.evaluate(&format!("({})()", seen::LOOK)).unwrap()).unwrap()
+    }
+
+    /// From now on each snapshot is noted, however late this machine looks.
+    pub(crate) fn note_snapshots(&mut self) {
+        self.browser.evaluate(&format!("({})({})", seen::NOTE, seen::LOOK)).unwrap();
+    }
+
+    pub(crate) fn noted(&mut self) -> Vec<Noted> {
+        serde_json::from_value(self.browser.evaluate("noted").unwrap()).unwrap()
     }
 
     /// Waits until the page shows it.
@@ -109,5 +120,48 @@ impl Lab {
     pub(crate) fn finish(self) {
         drop(self.browser);
         self.guest.stop().unwrap();
+    }
+}
+
+/// A guest in which the agent can be reached at a port of this machine.
+fn boot() -> (Guest, u16) {
+    let cache = Cache::open().unwrap();
+    let mut left = 3;
+    loop {
+        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = free.local_addr().unwrap().port();
+        drop(free);
+        left -= 1;
+        match Guest::boot(&cache, &options(port)) {
+            Ok(guest) => return (guest, port),
+            // Somebody else was faster than QEMU.
+            Err(error) if left > 0 && is_port_taken(&error) => println!("port {port} is taken; once more"),
+            Err(error) => panic!("{error:#}"),
+        }
+    }
+}
+
+/// By QEMU's last words.
+fn is_port_taken(error: &anyhow::Error) -> bool {
+    format!("{error:#}").contains("Could not set up host forwarding rule")
+}
+
+fn options(port: u16) -> Options {
+    let controller = std::env::var("LVS_LAB_CONTROLLER").expect("cargo lab test names the controller");
+    let number = |name: &str, default: u32| {
+        std::env::var(name).map_or(default, |value| value.parse().expect("cargo lab test tells a number"))
+    };
+    let default = Options::default();
+    let kernel = std::env::var("LVS_LAB_KERNEL").map_or(default.kernel, |name| {
+        Kernel::from_str(&name, false).expect("cargo lab test names a kernel")
+    });
+    Options {
+        kernel,
+        memory_mib: number("LVS_LAB_MEMORY", default.memory_mib),
+        cpus: number("LVS_LAB_CPUS", default.cpus),
+        programs: vec![("lvs-controller".to_owned(), PathBuf::from(controller))],
+        lab: Some(env!("CARGO_BIN_EXE_lab").into()),
+        nic: Nic::BothLoopbacks { port, to: AGENT },
+        ..default
     }
 }

@@ -1,5 +1,5 @@
 // What a person sees on the page.
-(() => {
+() => {
   const all = (node, id) => [...node.querySelectorAll(`[data-testid=${id}]`)];
   const words = node => node ? node.innerText.replace(/\s+/g, ' ').trim() : '';
   const colour = (node, name) => getComputedStyle(node)[name];
@@ -18,4 +18,4 @@
       servers: all(card, 'real-server').map(server),
     })),
   };
-})()
+}

@@ -2,8 +2,18 @@
 
 use serde::Deserialize;
 
-/// The JavaScript that gathers it.
-pub(crate) const SCRIPT: &str = include_str!("seen.js");
+/// The JavaScript function that gathers it.
+pub(crate) const LOOK: &str = include_str!("seen.js");
+/// The one that has it gathered of each snapshot, as [`Noted`].
+pub(crate) const NOTE: &str = include_str!("note.js");
+
+/// What the page showed of a snapshot.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Noted {
+    /// When the agent made it, in milliseconds of its own clock since 1970.
+    pub(crate) at: u64,
+    pub(crate) seen: Seen,
+}
 
 #[derive(Debug, Deserialize)]
 pub(crate) struct Seen {
@@ -51,6 +61,13 @@ impl Seen {
     }
 }
 
+impl Noted {
+    /// Whether a real server of the service `web` is out of order, and red.
+    pub(crate) fn is_red(&self, name: &str) -> bool {
+        self.seen.service("web").and_then(|web| web.server(name)).is_some_and(Server::is_red)
+    }
+}
+
 impl Service {
     pub(crate) fn server(&self, name: &str) -> Option<&Server> {
         self.servers.iter().find(|server| server.name == in_default(name))
@@ -62,6 +79,10 @@ impl Server {
     pub(crate) fn at_a_glance(&self) -> (&str, &str, Hue) {
         let (words, edge) = (hue(&self.colour), hue(&self.edge));
         (&self.state, &self.health, if words == edge { words } else { Hue::Other })
+    }
+
+    pub(crate) fn is_red(&self) -> bool {
+        self.at_a_glance() == ("Unhealthy", "Unhealthy", Hue::Red)
     }
 
     /// How many connections are left of how many at the drain's start.
