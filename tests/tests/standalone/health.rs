@@ -138,7 +138,9 @@ fn a_server_that_accepts_and_never_answers_fails_by_its_timeout_and_delays_no_ot
 fn a_new_server_waits_with_weight_0_for_its_first_success_and_a_restart_writes_nothing() {
     let mut director = Director::tutorial();
     director.network.stop_web("rs1").unwrap();
-    declare(&director, web(&json!({})), servers(&json!({})));
+    // Patient, so that rs2 does not fail on a machine that is busy: that would be a write.
+    let patient = json!({"http": {}, "intervalSeconds": 3, "timeoutSeconds": 3, "fall": 3, "rise": 1});
+    declare(&director, web(&json!({"healthCheck": patient})), servers(&json!({})));
     await_weights(&director, [("rs1", 0), ("rs2", 1)]);
     director.await_condition("RealServer", "rs1", "Healthy", "False", "CheckFailed");
 
