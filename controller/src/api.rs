@@ -25,6 +25,7 @@
 //! | `apps` | `daemonsets` | `get` `list` `watch` | own namespace |
 
 mod backoff;
+mod complaint;
 mod connect;
 mod director;
 mod directors;
@@ -65,6 +66,7 @@ use crate::chain::chain;
 use crate::driver_thread::Trigger;
 use crate::source::{SourceState, Update};
 use backoff::Backoff;
+use complaint::Outage;
 use connect::{Connection, connect, explain};
 use director::Maker;
 use directors::Directors;
@@ -164,12 +166,13 @@ async fn run(node: Node, parts: Parts, connections: watch::Sender<Option<Connect
     let (leases_say, contact) = watch::channel(Contact::default());
     let rules_in_force = previous.rules_in_force();
     let statuses = Statuses::default();
-    let (queue, mut recorder) = events::queue(board.clone());
-    let mut leases = Leases::new(board.clone(), triggers, known, leases_say, rules_in_force);
-    let mut writer = Writer::new(board, statuses.clone(), directors, queue);
+    let outage = Outage::default();
+    let (queue, mut recorder) = events::queue(board.clone(), outage.clone());
+    let mut leases = Leases::new(board.clone(), triggers, known, leases_say, outage.clone(), rules_in_force);
+    let mut writer = Writer::new(board, statuses.clone(), directors, queue, outage.clone());
     let (director_missing, missing) = watch::channel(false);
-    let mut maker = Maker::new(missing);
-    let mut source = Source::new(me.clone(), previous, statuses, sink, contact, director_missing);
+    let mut maker = Maker::new(missing, outage.clone());
+    let mut source = Source::new(me.clone(), previous, statuses, sink, contact, outage, director_missing);
 
     let connection = connections.subscribe();
     let belongings = async {

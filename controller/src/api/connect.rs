@@ -76,6 +76,11 @@ pub(super) fn is_away(error: &Error) -> bool {
     }
 }
 
+/// Whether there was no answer at all, not even a refusal.
+pub(super) fn is_silent(error: &Error) -> bool {
+    is_away(error) && !matches!(error, Error::Api(_))
+}
+
 /// Whether the API server does not know us (any more): the credentials have to be read again.
 pub(super) fn is_unauthorized(error: &Error) -> bool {
     matches!(error, Error::Api(status) if status.code == 401)

@@ -9,9 +9,10 @@ use kube::api::PostParams;
 use lvs_crds::{Director, DirectorSpec};
 use tokio::sync::watch;
 use tokio::time::timeout;
-use tracing::{info, warn};
+use tracing::info;
 
 use super::backoff::Backoff;
+use super::complaint::{Complaint, Outage};
 use super::connect::{Connection, explain};
 use super::lease::{Identity, node_reference, within};
 
@@ -22,13 +23,12 @@ const SHOWN: Duration = Duration::from_secs(10);
 pub(super) struct Maker {
     /// Whether the watch knows that there is no object.
     missing: watch::Receiver<bool>,
-    /// The last problem, so that it is told once.
-    problem: Option<String>,
+    complaint: Complaint,
 }
 
 impl Maker {
-    pub(super) fn new(missing: watch::Receiver<bool>) -> Self {
-        Self { missing, problem: None }
+    pub(super) fn new(missing: watch::Receiver<bool>, outage: Outage) -> Self {
+        Self { missing, complaint: Complaint::new(outage) }
     }
 
     /// Makes the object whenever it is missing, for ever.
@@ -41,17 +41,14 @@ impl Maker {
             }
             match make(connection, identity).await {
                 Ok(()) => {
-                    self.problem = None;
+                    self.complaint.succeeded();
                     let _ = timeout(SHOWN, self.missing.wait_for(|missing| !*missing)).await;
                     backoff.reset();
                 }
                 Err(error) => {
                     let doing = "create directors.lvs-operator.dev";
                     let message = explain(&error, doing, &connection.address);
-                    if self.problem.as_ref() != Some(&message) {
-                        warn!("{message}");
-                        self.problem = Some(message);
-                    }
+                    self.complaint.failed(&error, message);
                 }
             }
             tokio::time::sleep(backoff.wait()).await;

@@ -15,9 +15,10 @@ use kube::api::{Patch, PatchParams, PostParams};
 use lvs_crds::{GROUP, VERSION};
 use serde_json::json;
 use tokio::sync::{mpsc, watch};
-use tracing::{info, warn};
+use tracing::info;
 
 use super::backoff::Backoff;
+use super::complaint::{Complaint, Outage};
 use super::connect::{Connection, explain, is_away};
 use super::lease::within;
 use crate::board::{Board, Transition};
@@ -53,10 +54,15 @@ struct Waiting {
 }
 
 /// A queue and its other end.
-pub(super) fn queue(board: Board) -> (EventQueue, Recorder) {
+pub(super) fn queue(board: Board, outage: Outage) -> (EventQueue, Recorder) {
     let (sender, waiting) = mpsc::channel(QUEUE);
-    let recorder =
-        Recorder { waiting, held: None, series: BTreeMap::new(), problem: None, board: board.clone() };
+    let recorder = Recorder {
+        waiting,
+        held: None,
+        series: BTreeMap::new(),
+        complaint: Complaint::new(outage),
+        board: board.clone(),
+    };
     (EventQueue { board, sender }, recorder)
 }
 
@@ -85,7 +91,7 @@ pub(super) struct Recorder {
     /// Taken from the queue and not sent yet.
     held: Option<Waiting>,
     series: BTreeMap<Same, Series>,
-    problem: Option<String>,
+    complaint: Complaint,
     board: Board,
 }
 
@@ -131,17 +137,14 @@ impl Recorder {
             match self.send(&connected, node_name, &waiting).await {
                 Ok(()) => {
                     backoff.reset();
-                    if self.problem.take().is_some() {
+                    if self.complaint.succeeded() {
                         info!("events can be recorded again");
                     }
                     tokio::time::sleep(INTERVAL).await;
                 }
                 Err(error) => {
                     let message = explain(&error, "record events", &connected.address);
-                    if self.problem.as_ref() != Some(&message) {
-                        warn!("{message}");
-                        self.problem = Some(message);
-                    }
+                    self.complaint.failed(&error, message);
                     if is_away(&error) {
                         self.held = Some(waiting);
                         tokio::time::sleep(backoff.wait()).await;
@@ -293,7 +296,7 @@ mod tests {
     #[tokio::test]
     async fn a_full_queue_drops_and_counts_and_never_waits() {
         let board = Board::default();
-        let (queue, _recorder) = queue(board.clone());
+        let (queue, _recorder) = queue(board.clone(), Outage::default());
         queue.push((0..QUEUE + 10).map(|n| transition(&n.to_string())));
         assert_eq!(board.lock().debug["eventsDropped"], json!(10));
     }

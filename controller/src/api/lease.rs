@@ -18,10 +18,11 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
-use super::connect::{Connection, explain, is_away};
+use super::complaint::{Complaint, Outage};
+use super::connect::{Connection, explain, is_away, is_silent};
 use super::directors::Directors;
 use super::peers::{Director, LeaseFacts, Peers, RENEW, acquire_time, senior_by_date};
-use super::source::Contact;
+use super::source::{Contact, Grade, Problem};
 use crate::board::Board;
 use crate::chain::chain;
 use crate::driver_thread::Trigger;
@@ -90,6 +91,7 @@ pub(super) struct Leases {
     triggers: Sender<Trigger>,
     directors: watch::Sender<Directors>,
     contact: watch::Sender<Contact>,
+    outage: Outage,
     /// Rules of ours were in the kernel when we started.
     rules_in_force: bool,
     peers: Peers,
@@ -103,8 +105,7 @@ pub(super) struct Leases {
     datings: u32,
     refused_since: Option<Instant>,
     role: Option<Role>,
-    /// The last problem, so that it is told once.
-    problem: Option<String>,
+    complaint: Complaint,
     owner: Option<OwnerReference>,
 }
 
@@ -114,6 +115,7 @@ impl Leases {
         triggers: Sender<Trigger>,
         directors: watch::Sender<Directors>,
         contact: watch::Sender<Contact>,
+        outage: Outage,
         rules_in_force: bool,
     ) -> Self {
         Self {
@@ -121,6 +123,7 @@ impl Leases {
             triggers,
             directors,
             contact,
+            outage: outage.clone(),
             rules_in_force,
             peers: Peers::default(),
             acquired: None,
@@ -129,7 +132,7 @@ impl Leases {
             datings: 0,
             refused_since: None,
             role: None,
-            problem: None,
+            complaint: Complaint::new(outage),
             owner: None,
         }
     }
@@ -141,7 +144,8 @@ impl Leases {
                 Ok(()) => {
                     self.refused_since = None;
                     self.set_away(None);
-                    if self.problem.take().is_some() {
+                    self.outage.is_over();
+                    if self.complaint.succeeded() {
                         info!("the Leases of the Directors can be used again");
                     }
                     self.wait()
@@ -281,14 +285,12 @@ impl Leases {
         if is_away(error) {
             // The source tells it.
             self.refused_since = None;
-            self.set_away(Some(message));
+            let grade = if is_silent(error) { Grade::Silent } else { Grade::Trouble };
+            self.set_away(Some(Problem { message, grade }));
             return;
         }
         self.set_away(None);
-        if self.problem.as_ref() != Some(&message) {
-            warn!("{message}");
-            self.problem = Some(message);
-        }
+        self.complaint.failed(error, message);
         let since = *self.refused_since.get_or_insert_with(Instant::now);
         if self.role.is_none() && since.elapsed() > PATIENCE {
             warn!("other Directors cannot be seen: VIPs are bound if nobody answers for them");
@@ -299,7 +301,7 @@ impl Leases {
         }
     }
 
-    fn set_away(&self, away: Option<String>) {
+    fn set_away(&self, away: Option<Problem>) {
         self.contact.send_if_modified(|contact| {
             let changed = contact.away != away;
             contact.away = away;

@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
 use super::Previous;
+use super::complaint::Outage;
 use super::connect::Connection;
 use super::feed::{Event, Feed};
 use super::observed::Observed;
@@ -32,7 +33,8 @@ pub(super) struct Source {
     /// Whether it is known that our Director object is not there.
     director_missing: watch::Sender<bool>,
     /// Why it cannot be read, so that it is told once.
-    director_problem: Option<String>,
+    director_problem: Option<Problem>,
+    outage: Outage,
     changes: Vec<Change>,
     told: Option<SourceState>,
 }
@@ -43,16 +45,31 @@ pub(super) struct Contact {
     /// Whether it is decided who holds VIPs: before that nothing is complete, so nothing is bound or removed.
     pub(super) role_decided: bool,
     /// Why the API server does not answer. A watch that is open notices much later.
-    pub(super) away: Option<String>,
+    pub(super) away: Option<Problem>,
 }
 
 /// One kind.
 struct Watching {
     store: Store,
     /// Why it is not up to date; `None` while it is.
-    problem: Option<String>,
-    /// Whether that is a reason to worry, and not merely the beginning.
-    trouble: bool,
+    problem: Option<Problem>,
+}
+
+/// Why something is not up to date.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Problem {
+    pub(super) message: String,
+    pub(super) grade: Grade,
+}
+
+/// How bad it is, the worst last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Grade {
+    /// Merely the beginning.
+    Unread,
+    Trouble,
+    /// The API server does not answer: what else there is to say can wait until it does.
+    Silent,
 }
 
 /// The credentials have to be read again.
@@ -66,14 +83,17 @@ impl Source {
         statuses: Statuses,
         sink: mpsc::Sender<Update>,
         contact: watch::Receiver<Contact>,
+        outage: Outage,
         director_missing: watch::Sender<bool>,
     ) -> Self {
         let rules_in_force = previous.rules_in_force();
         let Previous { virtual_services, destinations } = previous;
         let watching = |store| Watching {
             store,
-            problem: Some("the objects have not been read yet".to_owned()),
-            trouble: false,
+            problem: Some(Problem {
+                message: "the objects have not been read yet".to_owned(),
+                grade: Grade::Unread,
+            }),
         };
         Self {
             kinds: BTreeMap::from([
@@ -88,6 +108,7 @@ impl Source {
             contact,
             director_missing,
             director_problem: None,
+            outage,
             changes: Vec::new(),
             told: None,
         }
@@ -96,8 +117,7 @@ impl Source {
     /// There is no connection, or it cannot be used.
     pub(super) async fn unreachable(&mut self, message: &str) {
         for watching in self.kinds.values_mut() {
-            watching.problem = Some(message.to_owned());
-            watching.trouble = true;
+            watching.problem = Some(Problem { message: message.to_owned(), grade: Grade::Trouble });
         }
         self.flush().await;
     }
@@ -160,13 +180,13 @@ impl Source {
                         0 => "cannot be compared with the rules in force".to_owned(),
                         missing => format!("lacks {missing} of the {} in force", doubt.in_force),
                     };
-                    format!(
+                    let message = format!(
                         "the API server's list of {}s {why}: nothing is removed unless a second list agrees, which \
                          follows in a few seconds",
                         kind.as_str()
-                    )
+                    );
+                    Problem { message, grade: Grade::Trouble }
                 });
-                watching.trouble = watching.problem.is_some();
                 if let (Some(doubt), Some(feed)) = (watching.store.doubt(), feeds.get_mut(&kind)) {
                     feed.list_again(doubt.list_again(now));
                 }
@@ -178,8 +198,8 @@ impl Source {
                 }
             }
             Event::Broken(broken) => {
-                watching.problem = Some(broken.message);
-                watching.trouble = true;
+                let grade = if broken.silent { Grade::Silent } else { Grade::Trouble };
+                watching.problem = Some(Problem { message: broken.message, grade });
             }
         }
         if kind == Kind::Director {
@@ -190,13 +210,19 @@ impl Source {
     /// Says whether our Director object has to be made, and once why it cannot be read. Rules do not wait for it: they
     /// are served without it, too.
     fn look_for_director(&mut self) {
-        let Some(Watching { store, problem, trouble }) = self.kinds.get(&Kind::Director) else { return };
+        let Some(Watching { store, problem }) = self.kinds.get(&Kind::Director) else { return };
         let missing = store.is_listed() && store.is_empty();
         self.director_missing.send_if_modified(|before| std::mem::replace(before, missing) != missing);
-        let problem = problem.as_ref().filter(|_| *trouble);
+        let problem = problem.as_ref().filter(|problem| problem.grade != Grade::Unread);
         if problem != self.director_problem.as_ref() {
-            if let Some(problem) = problem {
-                warn!("the settings of this Director are not known: {problem}");
+            if let Some(Problem { message, grade }) = problem {
+                let words = format!("the settings of this Director are not known: {message}");
+                match grade {
+                    Grade::Silent => {
+                        self.outage.log(&words);
+                    }
+                    Grade::Unread | Grade::Trouble => warn!("{words}"),
+                }
             }
             self.director_problem = problem.cloned();
         }
@@ -241,13 +267,13 @@ impl Source {
         }
         let before = self.told.as_ref().map_or("", |told| told.message.as_str());
         if state.message != before {
-            if state.message.is_empty() {
-                info!("the objects of the API server are up to date");
-            } else if self.contact.borrow().away.is_some() || self.of_rules().any(|watching| watching.trouble)
-            {
-                warn!("{}", state.message);
-            } else {
-                info!("{}", state.message);
+            match self.problems().iter().map(|problem| problem.grade).max() {
+                None if state.message.is_empty() => info!("the objects of the API server are up to date"),
+                None | Some(Grade::Unread) => info!("{}", state.message),
+                Some(Grade::Trouble) => warn!("{}", state.message),
+                Some(Grade::Silent) => {
+                    self.outage.log(&state.message);
+                }
             }
         }
         self.told = Some(state.clone());
@@ -255,22 +281,30 @@ impl Source {
         let _ = self.sink.send(Update { changes, state }).await;
     }
 
-    fn state(&self) -> SourceState {
-        let mut problems: Vec<&str> =
-            self.of_rules().filter_map(|watching| watching.problem.as_deref()).collect();
-        problems.sort_unstable();
-        problems.dedup();
-        let contact = self.contact.borrow();
-        if problems.is_empty() {
-            problems.extend(contact.away.as_deref());
+    /// Why the rules may not be up to date. Of a silent API server every watch says the same in its own words: one
+    /// of them is enough.
+    fn problems(&self) -> Vec<Problem> {
+        let of_rules: Vec<Problem> =
+            self.of_rules().filter_map(|watching| watching.problem.clone()).collect();
+        if let Some(silent) = of_rules.iter().find(|problem| problem.grade == Grade::Silent) {
+            return vec![silent.clone()];
         }
-        if problems.is_empty() && !contact.role_decided {
-            problems.push("waiting to see whether another Director lives");
+        if of_rules.is_empty() { self.contact.borrow().away.iter().cloned().collect() } else { of_rules }
+    }
+
+    fn state(&self) -> SourceState {
+        let problems = self.problems();
+        let mut messages: Vec<&str> = problems.iter().map(|problem| problem.message.as_str()).collect();
+        messages.sort_unstable();
+        messages.dedup();
+        let contact = self.contact.borrow();
+        if messages.is_empty() && !contact.role_decided {
+            messages.push("waiting to see whether another Director lives");
         }
         SourceState {
             complete: contact.role_decided && self.of_rules().all(|watching| watching.store.is_listed()),
-            up_to_date: problems.is_empty(),
-            message: problems.join("; "),
+            up_to_date: messages.is_empty(),
+            message: messages.join("; "),
             findings: self.findings.values().cloned().collect(),
             held_files: BTreeSet::new(),
         }

@@ -24,6 +24,7 @@ impl Heard {
             Statuses::default(),
             sink,
             contact,
+            Outage::default(),
             director_missing,
         );
         Self { source, missing, _updates: updates, _contact: says }
@@ -63,7 +64,7 @@ fn director() -> Object {
 fn rules_are_served_although_the_director_cannot_be_read() {
     let mut heard = Heard::new();
     let message = "cannot list directors.lvs-operator.dev: install the CRDs".to_owned();
-    heard.hear(Kind::Director, [Event::Broken(Broken { message, unauthorized: false })]);
+    heard.hear(Kind::Director, [Event::Broken(Broken { message, silent: false, unauthorized: false })]);
     assert!(!heard.source.state().complete);
     heard.list(Kind::VirtualService, Vec::new());
     heard.list(Kind::RealServer, Vec::new());
@@ -96,4 +97,26 @@ fn our_director_is_missing_only_while_a_list_or_a_deletion_says_so() {
         })
         .collect();
     assert_eq!(kinds, BTreeSet::from([Kind::Director]), "and the driver hears of it");
+}
+
+#[test]
+fn a_silent_server_is_one_problem_however_many_watches_notice_it_in_their_own_words() {
+    let mut heard = Heard::new();
+    heard.list(Kind::VirtualService, Vec::new());
+    heard.list(Kind::RealServer, Vec::new());
+    let breaks = |words: &str, silent| {
+        Event::Broken(Broken { message: words.to_owned(), silent, unauthorized: false })
+    };
+    heard.hear(Kind::RealServer, [breaks("the list is refused", false)]);
+    heard.hear(Kind::VirtualService, [breaks("the watch is refused", false)]);
+    assert_eq!(heard.source.state().message, "the list is refused; the watch is refused");
+    heard.hear(Kind::RealServer, [breaks("no answer (eof)", true)]);
+    heard.hear(Kind::VirtualService, [breaks("no answer (refused)", true)]);
+    let state = heard.source.state();
+    assert!(!state.up_to_date);
+    assert!(
+        ["no answer (eof)", "no answer (refused)"].contains(&state.message.as_str()),
+        "{}",
+        state.message
+    );
 }

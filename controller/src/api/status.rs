@@ -19,8 +19,9 @@ use lvs_crds::{Director, DirectorRole, DirectorStatus, RealServer, VirtualServic
 use lvs_plan::{Kind, ObjectKey};
 use tokio::sync::watch;
 use tokio::time::sleep_until;
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
+use super::complaint::{Complaint, Outage};
 use super::connect::{Connection, explain, is_away};
 use super::directors::Directors;
 use super::events::EventQueue;
@@ -46,8 +47,7 @@ pub(super) struct Writer {
     active: BTreeSet<ObjectKey>,
     next_repair: Instant,
     written: u64,
-    /// The last problem, so that it is told once.
-    problem: Option<String>,
+    complaint: Complaint,
 }
 
 impl Writer {
@@ -56,6 +56,7 @@ impl Writer {
         statuses: Statuses,
         directors: watch::Receiver<Directors>,
         events: EventQueue,
+        outage: Outage,
     ) -> Self {
         let next_repair = clock() + REPAIR;
         Self {
@@ -67,7 +68,7 @@ impl Writer {
             active: BTreeSet::new(),
             next_repair,
             written: 0,
-            problem: None,
+            complaint: Complaint::new(outage),
         }
     }
 
@@ -180,7 +181,7 @@ impl Writer {
                     debug!(%key, manager = write.manager, "status written");
                     self.statuses.wrote(key, status);
                     self.written += 1;
-                    if self.problem.take().is_some() {
+                    if self.complaint.succeeded() {
                         info!("the status of objects can be written again");
                     }
                 }
@@ -234,10 +235,7 @@ impl Writer {
             kube::Error::Api(status) if matches!(status.code, 404 | 409) => self.pace.failed(key, now),
             error => {
                 let message = explain(error, "write the status of our objects", &connection.address);
-                if self.problem.as_ref() != Some(&message) {
-                    warn!("{key}: {message}");
-                    self.problem = Some(message);
-                }
+                self.complaint.failed(error, message);
                 if is_away(error) {
                     self.pace.pause(key, now);
                 } else {
@@ -250,7 +248,7 @@ impl Writer {
 
     /// For `/debug/state`.
     fn tell(&self) {
-        let value = serde_json::json!({"written": self.written, "problem": self.problem});
+        let value = serde_json::json!({"written": self.written, "problem": self.complaint.message()});
         self.board.lock().debug.insert("statusWriter", value);
     }
 }

@@ -124,10 +124,11 @@ impl Storm {
         let me =
             Directors { me: "d1".to_owned(), ready: true, published: true, others: Some(BTreeMap::new()) };
         let (told, directors) = watch::channel(me);
-        let (events, _) = events::queue(board.clone());
+        let (events, _) = events::queue(board.clone(), Outage::default());
         let server = Arc::new(Mutex::new(Server::default()));
         let (connected, connection) = watch::channel(Some(Server::connection(&server)));
-        let mut writer = Writer::new(board.clone(), Statuses::default(), directors, events);
+        let mut writer =
+            Writer::new(board.clone(), Statuses::default(), directors, events, Outage::default());
         tokio::spawn(async move {
             let _senders = (told, connected);
             writer.run(connection).await;
