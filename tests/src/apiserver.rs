@@ -10,7 +10,7 @@ mod process;
 
 use std::env;
 use std::fs;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
@@ -23,6 +23,7 @@ pub use binary::{KubeBinary, Preparation, Programs};
 pub use kubeconfig::Kubeconfig;
 pub use process::{Daemon, tethered};
 
+use crate::loopback::free_ports;
 use pki::{Authority, Identity, Subject};
 
 /// Where a guest reaches the loopback of the host.
@@ -171,18 +172,6 @@ fn answers(binary: &KubeBinary, folder: &Path, path: &str) -> bool {
         .stdin(Stdio::null())
         .output()
         .is_ok_and(|output| output.status.success())
-}
-
-/// Ports that were free a moment ago, all different.
-fn free_ports<const N: usize>() -> Result<[u16; N]> {
-    let mut listeners = Vec::with_capacity(N);
-    let mut ports = [0; N];
-    for port in &mut ports {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("looking for a free port")?;
-        *port = listener.local_addr().context("asking for a port's number")?.port();
-        listeners.push(listener);
-    }
-    Ok(ports)
 }
 
 /// Writes the administrator's kubeconfigs, for this machine and for guests.

@@ -10,7 +10,14 @@ use anyhow::{Context as _, Result};
 
 use crate::topology::Host;
 
-/// Room for a neighbour for each real server, in the order in which it may be made.
+/// The port of all of them.
+pub(crate) const PORT: u16 = 80;
+/// Where their addresses are: in a subnet that their host shares with the Director.
+const RANGE: &str = "10.1.64.0/18";
+const FIRST_NET: u32 = 64;
+/// Hosts in each 256 addresses.
+const HOSTS: u32 = 250;
+/// Room for a neighbour for each of them, in the order in which it may be made.
 const NEIGHBOURS: [&str; 3] = ["gc_thresh3", "gc_thresh2", "gc_thresh1"];
 
 /// The real servers. They accept connections and say nothing.
@@ -24,13 +31,9 @@ impl Farm {
     /// Opens it on a host that, unlike a prepared real server, answers ARP for every address it has. It gets
     /// a subnet of its own with the Director.
     pub fn open(host: &Host, director: &Host) -> Result<Self> {
-        host.exec("ip address add 10.1.255.254/16 dev eth0 && ip route add local 10.1.64.0/18 dev lo")?;
+        settle(host)?;
         director.exec("ip address add 10.1.255.253/16 dev eth0")?;
-        // All namespaces share one table of neighbours, whose size is set in the first.
-        for name in NEIGHBOURS {
-            fs::write(format!("/proc/sys/net/ipv4/neigh/default/{name}"), "32768").context(name)?;
-        }
-        let listener = host.within(|| TcpListener::bind((Ipv4Addr::UNSPECIFIED, 80)))??;
+        let listener = host.within(|| TcpListener::bind((Ipv4Addr::UNSPECIFIED, PORT)))??;
         let closes = Arc::new(AtomicBool::new(false));
         let closed = Arc::clone(&closes);
         let accept =
@@ -40,16 +43,59 @@ impl Farm {
 
     /// The address of a real server, counted from 0, below 15,000.
     pub fn address(number: u32) -> Ipv4Addr {
-        Ipv4Addr::new(10, 1, 64 + (number / 250) as u8, 1 + (number % 250) as u8)
+        address(1, FIRST_NET, number)
     }
 
-    /// From now on all of them refuse, port 80.
+    /// The number of the real server with this address.
+    pub(crate) fn number_of(address: Ipv4Addr) -> Option<u32> {
+        let [_, _, third, fourth] = address.octets();
+        let net = u32::from(third).checked_sub(FIRST_NET)?;
+        Some(net * HOSTS + u32::from(fourth).checked_sub(1)?)
+    }
+
+    /// From now on all of them refuse.
     pub fn close(self) -> Result<()> {
         self.closes.store(true, Ordering::Relaxed);
         // Wakes the listener, if nobody else did already.
-        let _ = self.host.within(|| TcpStream::connect((Ipv4Addr::LOCALHOST, 80)))?;
+        let _ = self.host.within(|| TcpStream::connect((Ipv4Addr::LOCALHOST, PORT)))?;
         // It cannot panic.
         let _ = self.listener.join();
         Ok(())
+    }
+}
+
+/// Gives a host the addresses of all real servers, and one from which it speaks for itself.
+pub(crate) fn settle(host: &Host) -> Result<()> {
+    host.exec(&format!(
+        "set -e; ip link set lo up; ip address add 10.1.255.254/16 dev eth0; ip route add local {RANGE} dev lo"
+    ))?;
+    // All namespaces share one table of neighbours, whose size is set in the first.
+    for name in NEIGHBOURS {
+        fs::write(format!("/proc/sys/net/ipv4/neigh/default/{name}"), "32768").context(name)?;
+    }
+    Ok(())
+}
+
+/// An address in 10.`second`.0.0/16, counted from 0 in the network `third`.
+pub(crate) fn address(second: u8, third: u32, number: u32) -> Ipv4Addr {
+    Ipv4Addr::from(
+        (10 << 24) | (u32::from(second) << 16) | ((third + number / HOSTS) << 8) | (1 + number % HOSTS),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_real_server_has_an_address_of_its_own_in_the_range() {
+        let addresses: BTreeSet<_> = (0..15_000).map(Farm::address).collect();
+        assert_eq!(addresses.len(), 15_000);
+        assert!(addresses.iter().all(|address| (64..128).contains(&address.octets()[2])), "{RANGE}");
+        for number in [0, 249, 250, 14_999] {
+            assert_eq!(Farm::number_of(Farm::address(number)), Some(number));
+        }
     }
 }

@@ -11,7 +11,8 @@
 //! | [`browser`] | a headless Chromium | on the host |
 //! | [`topology`] | hosts as network namespaces, joined by switches | in the guest |
 //! | [`foreign`], [`table`] | what is not ours on a Director, and the kernel's table as ipvsadm tells it | in the guest |
-//! | [`eventually`] | waiting with a limit | anywhere |
+//! | [`eventually`], [`http`] | waiting with a limit, one request | anywhere |
+//! | [`loopback`] | free ports | on the host |
 //! | [`objects`] | objects of the API | anywhere |
 //! | [`web`], [`farm`], [`load`] | the real servers' web server, thousands of real servers, the client | in the guest |
 //! | [`cluster`] | two nodes with kubelets, and the operator installed into them | on the host |
@@ -32,7 +33,9 @@ pub mod eventually;
 pub mod farm;
 pub mod foreign;
 pub mod guest;
+pub mod http;
 pub mod load;
+pub mod loopback;
 pub mod objects;
 pub mod packages;
 pub mod progress;

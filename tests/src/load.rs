@@ -4,8 +4,7 @@
 //! makes failures and not silence.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::str::FromStr;
 use std::sync::mpsc;
 use std::thread;
@@ -13,6 +12,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use serde::{Deserialize, Serialize};
+
+use crate::http;
 
 /// What to ask for, and how often.
 #[derive(Clone, Debug)]
@@ -86,7 +87,7 @@ impl FromStr for Target {
 struct Answer {
     started: Duration,
     ended: Duration,
-    page: io::Result<String>,
+    page: Result<String>,
 }
 
 /// Asks from the calling thread's network namespace until all requests have ended.
@@ -117,36 +118,10 @@ pub fn run_until(load: &Load, enough: impl Fn() -> bool) -> Result<Report> {
     Ok(report(answers, start.elapsed()))
 }
 
-fn ask(target: &Target, timeout: Duration) -> io::Result<String> {
-    let deadline = Instant::now() + timeout;
-    let left = || match deadline.saturating_duration_since(Instant::now()) {
-        Duration::ZERO => Err(io::Error::from(io::ErrorKind::TimedOut)),
-        left => Ok(left),
-    };
-    let mut stream = TcpStream::connect_timeout(&target.address, left()?)?;
-    stream.set_write_timeout(Some(left()?))?;
-    write!(stream, "GET {} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", target.path, target.address)?;
-    let (mut response, mut buffer) = (Vec::new(), [0; 4096]);
-    loop {
-        stream.set_read_timeout(Some(left()?))?;
-        match stream.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(read) => response.extend_from_slice(&buffer[..read]),
-            // What a read that timed out says on Linux.
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                return Err(io::ErrorKind::TimedOut.into());
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    let response = String::from_utf8_lossy(&response);
-    let (head, page) = response.split_once("\r\n\r\n").unwrap_or_default();
-    let status = head.lines().next().unwrap_or("nothing");
-    if status.split(' ').nth(1) == Some("200") {
-        Ok(page.to_owned())
-    } else {
-        Err(io::Error::other(format!("the server answered: {status}")))
-    }
+fn ask(target: &Target, timeout: Duration) -> Result<String> {
+    let (status, page) = http::get(target.address, &target.path, timeout)?;
+    ensure!(status == 200, "the server answered: {status}");
+    Ok(page)
 }
 
 fn report(mut answers: Vec<Answer>, end: Duration) -> Report {
@@ -163,7 +138,7 @@ fn report(mut answers: Vec<Answer>, end: Duration) -> Report {
             }
             Err(error) => {
                 let at_ms = answer.started.as_millis() as u64;
-                report.failures.push(Failure { at_ms, reason: error.to_string() });
+                report.failures.push(Failure { at_ms, reason: format!("{error:#}") });
             }
         }
     }
@@ -179,6 +154,8 @@ fn report(mut answers: Vec<Answer>, end: Duration) -> Report {
 #[cfg(test)]
 mod tests {
     use std::net::TcpListener;
+
+    use anyhow::anyhow;
 
     use super::*;
 
@@ -201,7 +178,7 @@ mod tests {
 
     #[test]
     fn answers_are_counted_by_server_and_the_longest_gap_is_found() {
-        let answer = |started, ended, page: io::Result<&str>| Answer {
+        let answer = |started, ended, page: Result<&str>| Answer {
             started: Duration::from_millis(started),
             ended: Duration::from_millis(ended),
             page: page.map(str::to_owned),
@@ -209,7 +186,7 @@ mod tests {
         let answers = vec![
             answer(900, 910, Ok("rs2 saw 172.16.0.50\n")),
             answer(0, 5, Ok("rs1 saw 172.16.0.50\n")),
-            answer(100, 600, Err(io::ErrorKind::TimedOut.into())),
+            answer(100, 600, Err(anyhow!("timed out"))),
         ];
         let report = report(answers, Duration::from_secs(1));
         assert_eq!(report.sent, 3);

@@ -7,6 +7,8 @@ use std::str::FromStr;
 use anyhow::{Context as _, Result, ensure};
 use serde::{Deserialize, Serialize};
 
+use crate::farm::address;
+
 /// Services and destinations of each.
 ///
 /// Ten services share a VIP. Real servers are hosts that serve many services, as they do in life: fifty sets of them are
@@ -22,8 +24,6 @@ pub struct Shape {
 const SERVICES_PER_VIP: u32 = 10;
 const SETS: u32 = 50;
 const FIRST_PORT: u16 = 8000;
-/// Hosts in each 256 addresses.
-pub(super) const HOSTS: u32 = 250;
 const MAX_SERVICES: u32 = 100_000;
 const MAX_DESTINATIONS: u32 = 100;
 
@@ -140,15 +140,6 @@ impl Shape {
         }
         text
     }
-}
-
-pub(super) fn address(second: u8, third: u32, number: u32) -> Ipv4Addr {
-    Ipv4Addr::from(
-        (u32::from(10_u8) << 24)
-            | (u32::from(second) << 16)
-            | ((third + number / HOSTS) << 8)
-            | (1 + number % HOSTS),
-    )
 }
 
 impl fmt::Display for Shape {

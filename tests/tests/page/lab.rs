@@ -1,7 +1,6 @@
 //! An agent in a guest, and a browser on this machine that shows its page.
 
-use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,6 +9,8 @@ use lvs_lab::browser::Browser;
 use lvs_lab::cache::Cache;
 use lvs_lab::eventually::eventually;
 use lvs_lab::guest::{Guest, Job, Kernel, Nic, Options};
+use lvs_lab::http;
+use lvs_lab::loopback::free_ports;
 
 use crate::seen::{self, Noted, Seen, Server};
 
@@ -36,8 +37,9 @@ impl Lab {
         let lab = Self { browser, guest, port };
         lab.declare(manifest);
         lab.sh(&format!("export PAGE={AGENT}\n{}", include_str!("network.sh")));
-        eventually("the agent is ready", || match lab.get("/readyz") {
-            Some(page) if page.ends_with("\r\nok\n") => Ok(()),
+        let address = (Ipv4Addr::LOCALHOST, port).into();
+        eventually("the agent is ready", || match http::get(address, "/readyz", Duration::from_secs(10)) {
+            Ok((_, page)) if page == "ok\n" => Ok(()),
             other => Err(format!("{other:?}")),
         });
         lab
@@ -79,16 +81,6 @@ impl Lab {
         self.sh(&script).lines().map(|time| time.parse().unwrap()).collect()
     }
 
-    /// What the agent answers, with its head.
-    pub(crate) fn get(&self, path: &str) -> Option<String> {
-        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).ok()?;
-        stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: lab\r\nConnection: close\r\n\r\n").ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).ok()?;
-        Some(answer)
-    }
-
     /// What the page shows now.
     pub(crate) fn look(&mut self) -> Seen {
         serde_json::from_value(self.browser.evaluate(&format!("({})()", seen::LOOK)).unwrap()).unwrap()
@@ -128,9 +120,7 @@ fn boot() -> (Guest, u16) {
     let cache = Cache::open().unwrap();
     let mut left = 3;
     loop {
-        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let port = free.local_addr().unwrap().port();
-        drop(free);
+        let [port] = free_ports().unwrap();
         left -= 1;
         match Guest::boot(&cache, &options(port)) {
             Ok(guest) => return (guest, port),

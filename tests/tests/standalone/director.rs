@@ -1,14 +1,13 @@
 //! The program under test, on the Director of a network.
 
 use std::fs;
-use std::io::{self, Write as _};
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use lvs_lab::eventually::eventually;
 use lvs_lab::foreign::Foreign;
+use lvs_lab::http;
 use lvs_lab::topology::{Host, Process, Topology};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -130,19 +129,10 @@ impl Director {
         self.get_within(path, Duration::from_secs(10))
     }
 
-    /// The same for a page that it may take longer to begin, or to go on with.
+    /// The same for a page that may take longer.
     pub(crate) fn get_within(&self, path: &str, limit: Duration) -> Option<(u16, String)> {
-        // Without a process: tests ask again and again, and an emulated guest starts few programs a second.
-        let ask = || -> io::Result<String> {
-            let mut stream = TcpStream::connect(HTTP)?;
-            stream.set_read_timeout(Some(limit))?;
-            write!(stream, "GET {path} HTTP/1.0\r\nHost: {HTTP}\r\n\r\n")?;
-            io::read_to_string(stream)
-        };
-        let answer = self.host().within(ask).unwrap().ok()?;
-        let (head, body) = answer.split_once("\r\n\r\n")?;
-        let code = head.split(' ').nth(1)?;
-        Some((code.parse().unwrap(), body.to_owned()))
+        let answer = self.host().within(|| http::get(HTTP.parse().unwrap(), path, limit)).unwrap();
+        answer.ok().map(|(status, body)| (status.as_u16(), body))
     }
 
     /// The body of a path. An agent that was started just now may not listen yet.

@@ -11,7 +11,8 @@ use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with, sockopt};
 
-use super::scale::{PORT, Scale};
+use super::scale::Scale;
+use crate::farm::{Farm, PORT};
 
 /// Connections that are started before it looks at those under way.
 const AT_ONCE: u64 = 100;
@@ -32,7 +33,7 @@ pub fn run(scale: Scale) -> Result<()> {
         let before = started;
         while due(started) <= start.elapsed() && started < before + AT_ONCE {
             let server = (started % servers) as u32;
-            let address = SocketAddrV4::new(scale.server(server), PORT);
+            let address = SocketAddrV4::new(Farm::address(server), PORT);
             let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
             let socket = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)?;
             // It ends by a reset, so that nothing stays in TIME_WAIT.

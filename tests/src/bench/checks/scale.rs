@@ -8,7 +8,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use serde::{Deserialize, Serialize};
 
-use crate::bench::shape::{SCHEDULER, address, with_thousands};
+use crate::bench::shape::{SCHEDULER, with_thousands};
+use crate::farm::{Farm, PORT, address};
 
 /// Real servers, each checked once in an interval for each service, or once for all.
 ///
@@ -23,11 +24,6 @@ pub struct Scale {
     pub interval: u32,
 }
 
-/// The port of every service.
-pub(super) const PORT: u16 = 80;
-/// Where the real servers' addresses are: in the Director's subnet.
-pub(super) const RANGE: &str = "10.1.64.0/18";
-const FIRST_NET: u32 = 64;
 const GROUP: u32 = 10;
 const MAX_SERVERS: u32 = 15_000;
 const MAX_DESTINATIONS: u32 = 100_000;
@@ -58,11 +54,6 @@ impl Scale {
         Duration::from_secs(self.interval.into())
     }
 
-    /// The address of a real server, counted from 0.
-    pub fn server(self, number: u32) -> Ipv4Addr {
-        address(1, FIRST_NET, number)
-    }
-
     /// Destinations in the kernel, which is also how many checks there are in an interval if none is shared.
     pub fn destinations(self) -> u32 {
         self.servers * self.services
@@ -90,7 +81,7 @@ impl Scale {
         let mut text = String::new();
         for (group, members) in self.groups() {
             for number in members {
-                let address = self.server(number);
+                let address = Farm::address(number);
                 let _ = writeln!(
                     text,
                     "---\n{head} RealServer\nmetadata: {{name: server{number}, labels: {{group: \"{group}\"}}}}\n\
@@ -124,7 +115,7 @@ impl Scale {
                     let _ = writeln!(
                         text,
                         "  real_server {} {PORT} {{\n    weight 1\n    TCP_CHECK {{\n      connect_timeout 1\n    }}\n  }}",
-                        self.server(number)
+                        Farm::address(number)
                     );
                 }
                 text += "}\n";
@@ -132,13 +123,6 @@ impl Scale {
         }
         text
     }
-}
-
-/// The number of the real server with this address.
-pub(super) fn number_of(address: Ipv4Addr) -> Option<u32> {
-    let [_, _, third, fourth] = address.octets();
-    let net = u32::from(third).checked_sub(FIRST_NET)?;
-    Some(net * crate::bench::shape::HOSTS + u32::from(fourth).checked_sub(1)?)
 }
 
 impl fmt::Display for Scale {
@@ -164,20 +148,7 @@ impl FromStr for Scale {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
-
-    #[test]
-    fn every_real_server_has_an_address_of_its_own_in_the_range() {
-        let scale = Scale::new(10_000, 1, 1).unwrap();
-        let addresses: BTreeSet<_> = (0..scale.servers).map(|number| scale.server(number)).collect();
-        assert_eq!(addresses.len(), 10_000);
-        assert!(addresses.iter().all(|address| (64..128).contains(&address.octets()[2])), "{RANGE}");
-        for number in [0, 249, 250, 9_999] {
-            assert_eq!(number_of(scale.server(number)), Some(number));
-        }
-    }
 
     #[test]
     fn both_are_asked_for_the_same_checks() {

@@ -2,7 +2,6 @@
 //!
 //! What is told of punctuality and evenness is what they saw, the same way for everybody who checks.
 
-use std::fs;
 use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -13,14 +12,9 @@ use anyhow::{Context as _, Result, bail};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::arrivals::Arrival;
-use super::scale::{PORT, RANGE, number_of};
 use crate::bench::network::Network;
+use crate::farm::{self, Farm, PORT};
 
-/// The address from which the real servers' host speaks for itself.
-const HOST: &str = "10.1.255.254";
-/// Room for a neighbour for each real server, in the order in which it may be made.
-const NEIGHBOURS: [(&str, &str); 3] =
-    [("gc_thresh3", "32768"), ("gc_thresh2", "32768"), ("gc_thresh1", "32768")];
 const BACKLOG: i32 = 65_535;
 /// So soon the listener hears that it is to refuse, or to end.
 const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 5_000_000 };
@@ -42,13 +36,9 @@ impl Servers {
     /// Starts them at the other end of a network.
     pub(super) fn start(network: &Network) -> Result<Self> {
         let wire = &network.wire;
-        wire.exec(&format!(
-            "set -e; ip link set lo up; ip address add {HOST}/16 dev eth0; ip route add local {RANGE} dev lo; \
-             sysctl -qw net.core.somaxconn={BACKLOG} net.ipv4.tcp_max_syn_backlog={BACKLOG}"
-        ))?;
-        // All namespaces share one table of neighbours, whose size is set in the first.
-        for (name, value) in NEIGHBOURS {
-            fs::write(format!("/proc/sys/net/ipv4/neigh/default/{name}"), value).context(name)?;
+        farm::settle(wire)?;
+        for setting in ["net.core.somaxconn", "net.ipv4.tcp_max_syn_backlog"] {
+            wire.set(setting, &BACKLOG.to_string())?;
         }
         let shared = Arc::new(Shared {
             start: Instant::now(),
@@ -111,7 +101,7 @@ fn serve(shared: &Shared) -> Result<()> {
         while let Ok((stream, _)) = listener.accept() {
             let at = shared.start.elapsed();
             let Ok(IpAddr::V4(own)) = stream.local_addr().map(|own| own.ip()) else { continue };
-            if let Some(server) = number_of(own) {
+            if let Some(server) = Farm::number_of(own) {
                 batch.push(Arrival { server, at });
             }
             if batch.len() == 1000 {
