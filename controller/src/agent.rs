@@ -103,8 +103,8 @@ async fn serve(args: Run, ledger: Ledger) -> Result<Stop> {
     let servers = http::Servers::bind(args.http, args.metrics_http).await?;
     let (triggers, inbox) = mpsc::channel();
     checker::raise_descriptors();
-    let (orders, checks) =
-        checker::start(triggers.clone()).context("cannot start the thread of the health checks")?;
+    let (orders, checks) = checker::start(triggers.clone(), metrics.clone())
+        .context("cannot start the thread of the health checks")?;
     let servers = servers.serve(http::Sources {
         board: board.clone(),
         metrics: metrics.clone(),

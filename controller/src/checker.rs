@@ -5,6 +5,7 @@
 //! server that hangs delays nobody, and a probe that is forgotten leaves nothing behind.
 
 mod descriptors;
+mod lateness;
 mod round;
 pub mod tally;
 
@@ -18,6 +19,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 
 use crate::driver_thread::Trigger;
+use crate::metrics::Metrics;
 
 pub use descriptors::raise as raise_descriptors;
 use round::Round;
@@ -81,13 +83,13 @@ impl CheckCounts {
 ///
 /// # Errors
 /// If the thread or its runtime cannot be started.
-pub fn start(triggers: Sender<Trigger>) -> std::io::Result<(Orders, CheckCounts)> {
+pub fn start(triggers: Sender<Trigger>, metrics: Metrics) -> std::io::Result<(Orders, CheckCounts)> {
     let (sender, orders) = unbounded_channel();
     let (asker, questions) = unbounded_channel();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     thread::Builder::new()
         .name("checks".to_owned())
-        .spawn(move || runtime.block_on(run(orders, questions, triggers)))?;
+        .spawn(move || runtime.block_on(run(orders, questions, triggers, metrics)))?;
     Ok((Orders(Some(sender)), CheckCounts(Some(asker))))
 }
 
@@ -95,8 +97,9 @@ async fn run(
     mut orders: UnboundedReceiver<Vec<Order>>,
     mut questions: UnboundedReceiver<oneshot::Sender<Tallies>>,
     triggers: Sender<Trigger>,
+    metrics: Metrics,
 ) {
-    let mut round = Round::new(Instant::now());
+    let mut round = Round::new(Instant::now(), metrics);
     loop {
         let news = tokio::select! {
             // What is known comes before what is to be found out.

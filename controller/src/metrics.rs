@@ -35,12 +35,17 @@ pub use text::{Format, Pieces};
 const PASS_SECONDS: [f64; 14] =
     [0.000_25, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 60.0];
 
-/// Metrics of the driver. Clones share the values.
+/// Upper bounds, in seconds: from what a busy host's scheduler takes to a few of the shortest intervals.
+const DELAY_SECONDS: [f64; 9] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0];
+
+/// Metrics of the driver and of the checker. Clones share the values.
 #[derive(Clone)]
 pub struct Metrics {
     kernel_writes: Counter,
     passes: Counter,
     pass_duration: Histogram,
+    check_start_delay: Histogram,
+    checks_left_out: Counter,
     drift_repaired: Family<DriftLabels, Counter>,
     services: Gauge<u64, AtomicU64>,
     destinations: Gauge<u64, AtomicU64>,
@@ -111,6 +116,8 @@ impl Metrics {
             kernel_writes: Counter::default(),
             passes: Counter::default(),
             pass_duration: Histogram::new(PASS_SECONDS),
+            check_start_delay: Histogram::new(DELAY_SECONDS),
+            checks_left_out: Counter::default(),
             drift_repaired,
             services: Gauge::default(),
             destinations: Gauge::default(),
@@ -126,6 +133,12 @@ impl Metrics {
         self.passes.inc();
         self.kernel_writes.inc_by(kernel_writes);
         self.pass_duration.observe(took.as_secs_f64());
+    }
+
+    /// The turn of a health check came so long ago, and so many turns of it since are left out.
+    pub fn check_is_due(&self, late: Duration, left_out: u32) {
+        self.check_start_delay.observe(late.as_secs_f64());
+        self.checks_left_out.inc_by(left_out.into());
     }
 
     /// Somebody else's change of this kind was undone.
@@ -204,6 +217,8 @@ impl Metrics {
             kernel_writes,
             passes,
             pass_duration,
+            check_start_delay,
+            checks_left_out,
             drift_repaired,
             services,
             destinations,
@@ -221,6 +236,16 @@ impl Metrics {
         );
         r.register("passes", "Passes of the driver", passes.clone());
         r.register("pass_duration_seconds", "How long passes took", pass_duration.clone());
+        r.register(
+            "check_start_delay_seconds",
+            "How much later than planned health checks began",
+            check_start_delay.clone(),
+        );
+        r.register(
+            "checks_left_out",
+            "Health checks that were not made because the host was too busy",
+            checks_left_out.clone(),
+        );
         r.register("drift_repaired", "Changes by others that were undone, by kind", drift_repaired.clone());
         r.register("services", "IPVS services that should be in the kernel", services.clone());
         r.register("destinations", "IPVS destinations that should be in the kernel", destinations.clone());
@@ -323,6 +348,8 @@ mod tests {
             "lvs_kernel_writes_total 0",
             "lvs_passes_total 0",
             "lvs_pass_duration_seconds_count 0",
+            "lvs_check_start_delay_seconds_count 0",
+            "lvs_checks_left_out_total 0",
             "lvs_services 0",
             "lvs_destinations 0",
             "lvs_vips_held 0",

@@ -12,8 +12,10 @@ use lvs_checks::{Failure, Prepared, Target};
 use lvs_plan::health::{Probe, Schedule, Terms, Track, Verdict};
 use tracing::warn;
 
+use super::lateness::Lateness;
 use super::tally::{Tallies, Tally};
 use super::{News, Order};
+use crate::metrics::Metrics;
 
 /// What fails on this host is said so often at most.
 const COMPLAINT_PAUSE: Duration = Duration::from_secs(60);
@@ -50,12 +52,14 @@ pub(super) struct Round {
     /// What the driver is to be told.
     news: Vec<News>,
     complained: Option<Instant>,
+    metrics: Metrics,
+    lateness: Lateness,
     /// How often the tallies were asked for.
     asked: u32,
 }
 
 impl Round {
-    pub(super) fn new(now: Instant) -> Self {
+    pub(super) fn new(now: Instant, metrics: Metrics) -> Self {
         Self {
             schedule: Schedule::new(now),
             watched: HashMap::new(),
@@ -64,6 +68,8 @@ impl Round {
             under_way: FuturesUnordered::new(),
             news: Vec::new(),
             complained: None,
+            metrics,
+            lateness: Lateness::default(),
             asked: 0,
         }
     }
@@ -149,8 +155,12 @@ impl Round {
     }
 
     fn start_due(&mut self, now: Instant) {
-        for id in self.schedule.due(now) {
-            self.start(id);
+        for turn in self.schedule.due(now) {
+            self.metrics.check_is_due(turn.late, turn.left_out);
+            if let Some(words) = self.lateness.note(&turn, now) {
+                warn!("{words}");
+            }
+            self.start(turn.id);
         }
     }
 

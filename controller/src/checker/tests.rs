@@ -31,7 +31,7 @@ async fn what_ended_and_how_is_counted_for_each_probe_while_it_is_watched() {
     let good = probe(port(&listener));
     let bad = probe(port(&TcpListener::bind("127.0.0.1:0").expect("a port")));
     let (triggers, news) = mpsc::channel();
-    let (orders, counts) = start(triggers).expect("a thread");
+    let (orders, counts) = start(triggers, Metrics::default()).expect("a thread");
     orders.send([&good, &bad].map(|probe| Order::Watch(probe.clone())).to_vec());
     // Both are told of once they were checked.
     let told = tokio::task::spawn_blocking(move || {

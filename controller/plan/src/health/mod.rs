@@ -18,6 +18,6 @@ pub use drain::{Drain, Stage};
 pub use overload::Thresholds;
 pub use policy::{Check, Policy, Subject};
 pub use probe::{NeedsPort, Probe, Terms, probe};
-pub use schedule::Schedule;
+pub use schedule::{Schedule, Turn};
 pub use standing::{Counts, Declared, Destination, InForce, Standing, State, in_force};
 pub use track::{Track, Verdict};

@@ -31,6 +31,17 @@ pub struct Schedule<I> {
     added: u32,
 }
 
+/// A probe is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Turn<I> {
+    /// Which one.
+    pub id: I,
+    /// For how long it has been.
+    pub late: Duration,
+    /// So many turns of the same probe were missed and are left out.
+    pub left_out: u32,
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     interval: Duration,
@@ -73,14 +84,19 @@ impl<I: Copy + Ord> Schedule<I> {
 
     /// The probes that are due by the last tick, earliest first, and each once: turns that were missed are left
     /// out. The next turn of each comes at its place on the circle, and not before half an interval from now.
-    pub fn due(&mut self, now: Instant) -> Vec<I> {
-        let tick = self.tick(now);
+    pub fn due(&mut self, now: Instant) -> Vec<Turn<I>> {
+        let tick = tick_by(self.epoch, now);
         let mut due = Vec::new();
         while let Some((at, id)) = self.due.first().copied().filter(|(at, _)| *at <= tick) {
             self.due.remove(&(at, id));
             let Some(entry) = self.probes.get_mut(&id) else { continue };
-            due.push(id);
+            let punctual = tick_from(self.epoch, at);
+            let expected = entry.turn_from(self.epoch, punctual + entry.interval / 2);
             entry.due = entry.turn_from(self.epoch, now + entry.interval / 2);
+            // By the jitter a place differs from turn to turn, by far less than half an interval.
+            let missed = (entry.due - expected + entry.interval / 2).as_nanos();
+            let left_out = (missed / entry.interval.as_nanos().max(1)) as u32;
+            due.push(Turn { id, late: now - punctual, left_out });
             self.due.insert((entry.due, id));
         }
         due
@@ -89,15 +105,20 @@ impl<I: Copy + Ord> Schedule<I> {
     /// The tick at which the next one is due; in the past if it is late.
     pub fn next(&self) -> Option<Instant> {
         let (at, _) = self.due.first()?;
-        let before = self.tick(*at);
-        Some(if before < *at { before + TICK } else { before })
+        Some(tick_from(self.epoch, *at))
     }
+}
 
-    /// The last tick by this time.
-    fn tick(&self, now: Instant) -> Instant {
-        let since = now.saturating_duration_since(self.epoch).as_nanos();
-        self.epoch + Duration::from_nanos((since - since % TICK.as_nanos()) as u64)
-    }
+/// The last tick by this time.
+fn tick_by(epoch: Instant, at: Instant) -> Instant {
+    let since = at.saturating_duration_since(epoch).as_nanos();
+    epoch + Duration::from_nanos((since - since % TICK.as_nanos()) as u64)
+}
+
+/// The first tick from this time on.
+fn tick_from(epoch: Instant, at: Instant) -> Instant {
+    let before = tick_by(epoch, at);
+    if before < at { before + TICK } else { before }
 }
 
 impl Entry {
@@ -181,7 +202,9 @@ mod tests {
     fn run(schedule: &mut Schedule<u32>, until: Instant) -> Vec<(Instant, u32)> {
         let mut checks = Vec::new();
         while let Some(next) = schedule.next().filter(|next| *next < until) {
-            checks.extend(schedule.due(next).into_iter().map(|id| (next, id)));
+            let turns = schedule.due(next);
+            assert!(turns.iter().all(|turn| turn.late.is_zero() && turn.left_out == 0), "{turns:?}");
+            checks.extend(turns.into_iter().map(|turn| (next, turn.id)));
         }
         checks
     }
@@ -275,8 +298,12 @@ mod tests {
         (0..100).for_each(|id| schedule.add(id, SECOND, start));
         let late = start + SECOND * 60;
         let mut due = schedule.due(late);
-        due.sort_unstable();
-        assert!(due.iter().copied().eq(0..100), "each once");
+        due.sort_unstable_by_key(|turn| turn.id);
+        assert!(due.iter().map(|turn| turn.id).eq(0..100), "each once");
+        for turn in &due {
+            assert!((SECOND * 59..=SECOND * 60).contains(&turn.late), "{turn:?}");
+            assert!((59..=60).contains(&turn.left_out), "{turn:?}");
+        }
         assert!(schedule.due(late).is_empty());
         let next = schedule.next().expect("there are probes");
         assert!(next >= late + SECOND / 2, "not two checks within half an interval");

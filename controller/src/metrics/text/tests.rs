@@ -140,7 +140,7 @@ fn names_and_words_keep_the_rules_of_prometheus() {
         for word in ["milliseconds", "microseconds", "minutes", "hours", "kilobytes", "percent"] {
             assert!(!words.contains(&word), "{name} is in no base unit");
         }
-        let is_duration = words.contains(&"duration");
+        let is_duration = words.contains(&"duration") || words.contains(&"delay");
         assert_eq!(is_duration, name.ends_with("_seconds"), "{name}");
     }
 }
