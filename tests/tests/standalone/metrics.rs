@@ -2,6 +2,7 @@
 
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::net::TcpStream;
+use std::thread;
 use std::time::Duration;
 
 use lvs_lab::eventually::eventually;
@@ -9,6 +10,7 @@ use lvs_lab::guest::{Job, on_host};
 use lvs_lab::load::{self, Load};
 use lvs_lab::objects::{manifest, real_server, selects, virtual_service};
 use lvs_lab::topology::tutorial::{REAL_SERVERS, VIP};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::director::Director;
@@ -86,6 +88,32 @@ fn traffic_and_checks_are_counted_to_the_liking_of_promtool_and_series_go_away_w
             Ok(())
         }
     });
+    director.finish();
+}
+
+#[test]
+#[ignore = "needs root, network namespaces and IPVS: cargo lab test"]
+fn an_agent_without_processor_time_says_how_many_checks_it_left_out_and_fails_nobody_for_it() {
+    let mut director = declared();
+    let agent = director.take_agent();
+    let (left_out, writes) = (director.metric("lvs_checks_left_out_total"), director.writes());
+    agent.signal(Signal::STOP).unwrap();
+    thread::sleep(Duration::from_secs(5));
+    agent.signal(Signal::CONT).unwrap();
+    eventually("three turns of each of two checks", || {
+        match director.metric("lvs_checks_left_out_total") - left_out {
+            6.. => Ok(()),
+            fewer => Err(format!("{fewer}; log:\n{}", director.logged())),
+        }
+    });
+    let (all, in_time) =
+        ("lvs_check_start_delay_seconds_count", r#"lvs_check_start_delay_seconds_bucket{le="1.0"}"#);
+    assert!(director.metric(all) >= director.metric(in_time) + 2, "both began more than a second late");
+    let log = director.logged();
+    let told = log.lines().filter(|line| line.contains("because this host is too busy")).count();
+    assert!(told >= 1, "{log}");
+    assert_eq!(director.writes(), writes, "{log}");
+    drop(agent);
     director.finish();
 }
 
