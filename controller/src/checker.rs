@@ -4,6 +4,7 @@
 //! the checks under way are futures of this task and end by their timeouts, and nothing of a check outlives it. So a
 //! server that hangs delays nobody, and a probe that is forgotten leaves nothing behind.
 
+mod clock;
 mod descriptors;
 mod lateness;
 mod round;

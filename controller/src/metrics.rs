@@ -135,10 +135,14 @@ impl Metrics {
         self.pass_duration.observe(took.as_secs_f64());
     }
 
-    /// The turn of a health check came so long ago, and so many turns of it since are left out.
-    pub fn check_is_due(&self, late: Duration, left_out: u32) {
+    /// A health check began so much later than it should have.
+    pub fn check_began(&self, late: Duration) {
         self.check_start_delay.observe(late.as_secs_f64());
-        self.checks_left_out.inc_by(left_out.into());
+    }
+
+    /// So many health checks are not made because their time has passed.
+    pub fn checks_left_out(&self, turns: u32) {
+        self.checks_left_out.inc_by(turns.into());
     }
 
     /// Somebody else's change of this kind was undone.

@@ -19,7 +19,12 @@ use tokio::time::timeout;
 pub fn get(address: SocketAddr, path: &str, limit: Duration) -> Result<(StatusCode, String)> {
     // On this thread, for others may be in other namespaces.
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async { timeout(limit, ask(address, path)).await.context("timed out")? })
+    runtime.block_on(fetch(address, path, limit))
+}
+
+/// The same for many at a time, from the network namespace of the runtime's thread.
+pub(crate) async fn fetch(address: SocketAddr, path: &str, limit: Duration) -> Result<(StatusCode, String)> {
+    timeout(limit, ask(address, path)).await.context("timed out")?
 }
 
 async fn ask(address: SocketAddr, path: &str) -> Result<(StatusCode, String)> {

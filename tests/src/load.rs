@@ -6,12 +6,13 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::str::FromStr;
-use std::sync::mpsc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use serde::{Deserialize, Serialize};
+use tokio::runtime;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 use crate::http;
 
@@ -99,27 +100,30 @@ pub fn run(load: &Load) -> Result<Report> {
 pub fn run_until(load: &Load, enough: impl Fn() -> bool) -> Result<Report> {
     ensure!(load.rate > 0.0 && load.rate.is_finite(), "a rate of {} makes no sense", load.rate);
     let start = Instant::now();
-    let (sender, answers) = mpsc::channel();
-    for number in 0..load.count {
-        let due = Duration::from_secs_f64(f64::from(number) / load.rate);
-        thread::sleep(due.saturating_sub(start.elapsed()));
-        if enough() {
-            break;
+    let asking = async {
+        let mut requests = JoinSet::new();
+        for number in 0..load.count {
+            let due = Duration::from_secs_f64(f64::from(number) / load.rate);
+            sleep(due.saturating_sub(start.elapsed())).await;
+            if enough() {
+                break;
+            }
+            let load = load.clone();
+            requests.spawn(async move {
+                let started = start.elapsed();
+                let page = ask(&load.target, load.timeout).await;
+                Answer { started, ended: start.elapsed(), page }
+            });
         }
-        let (sender, load) = (sender.clone(), load.clone());
-        thread::spawn(move || {
-            let started = start.elapsed();
-            let page = ask(&load.target, load.timeout);
-            let _ = sender.send(Answer { started, ended: start.elapsed(), page });
-        });
-    }
-    drop(sender);
-    let answers: Vec<_> = answers.iter().collect();
+        requests.join_all().await
+    };
+    // All of them on this thread, for others may be in other namespaces.
+    let answers = runtime::Builder::new_current_thread().enable_all().build()?.block_on(asking);
     Ok(report(answers, start.elapsed()))
 }
 
-fn ask(target: &Target, timeout: Duration) -> Result<String> {
-    let (status, page) = http::get(target.address, &target.path, timeout)?;
+async fn ask(target: &Target, timeout: Duration) -> Result<String> {
+    let (status, page) = http::fetch(target.address, &target.path, timeout).await?;
     ensure!(status == 200, "the server answered: {status}");
     Ok(page)
 }

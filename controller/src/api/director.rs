@@ -48,7 +48,7 @@ impl Maker {
                 Err(error) => {
                     let doing = "create directors.lvs-operator.dev";
                     let message = explain(&error, doing, &connection.address);
-                    self.complaint.failed(&error, message);
+                    self.complaint.failed(&error, message, None);
                 }
             }
             tokio::time::sleep(backoff.wait()).await;

@@ -144,7 +144,7 @@ impl Recorder {
                 }
                 Err(error) => {
                     let message = explain(&error, "record events", &connected.address);
-                    self.complaint.failed(&error, message);
+                    self.complaint.failed(&error, message, None);
                     if is_away(&error) {
                         self.held = Some(waiting);
                         tokio::time::sleep(backoff.wait()).await;

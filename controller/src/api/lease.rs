@@ -144,7 +144,7 @@ impl Leases {
                 Ok(()) => {
                     self.refused_since = None;
                     self.set_away(None);
-                    self.outage.is_over();
+                    self.outage.heard();
                     if self.complaint.succeeded() {
                         info!("the Leases of the Directors can be used again");
                     }
@@ -282,6 +282,9 @@ impl Leases {
             ),
             error => explain(error, &doing, &connection.address),
         };
+        if !is_silent(error) {
+            self.outage.heard();
+        }
         if is_away(error) {
             // The source tells it.
             self.refused_since = None;
@@ -290,7 +293,7 @@ impl Leases {
             return;
         }
         self.set_away(None);
-        self.complaint.failed(error, message);
+        self.complaint.failed(error, message, None);
         let since = *self.refused_since.get_or_insert_with(Instant::now);
         if self.role.is_none() && since.elapsed() > PATIENCE {
             warn!("other Directors cannot be seen: VIPs are bound if nobody answers for them");

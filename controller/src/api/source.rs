@@ -213,16 +213,11 @@ impl Source {
         let Some(Watching { store, problem }) = self.kinds.get(&Kind::Director) else { return };
         let missing = store.is_listed() && store.is_empty();
         self.director_missing.send_if_modified(|before| std::mem::replace(before, missing) != missing);
-        let problem = problem.as_ref().filter(|problem| problem.grade != Grade::Unread);
+        // That the API server is silent concerns more than this object, and is told with the rest.
+        let problem = problem.as_ref().filter(|problem| problem.grade == Grade::Trouble);
         if problem != self.director_problem.as_ref() {
-            if let Some(Problem { message, grade }) = problem {
-                let words = format!("the settings of this Director are not known: {message}");
-                match grade {
-                    Grade::Silent => {
-                        self.outage.log(&words);
-                    }
-                    Grade::Unread | Grade::Trouble => warn!("{words}"),
-                }
+            if let Some(Problem { message, .. }) = problem {
+                warn!("the settings of this Director are not known: {message}");
             }
             self.director_problem = problem.cloned();
         }
@@ -261,19 +256,24 @@ impl Source {
     /// Hands over what there is to tell, if there is anything.
     async fn flush(&mut self) {
         let state = self.state();
+        let grade = self.problems().iter().map(|problem| problem.grade).max();
+        if grade == Some(Grade::Silent) {
+            self.outage.log(&state.message);
+        }
         let changes = std::mem::take(&mut self.changes);
         if changes.is_empty() && self.told.as_ref() == Some(&state) {
             return;
         }
         let before = self.told.as_ref().map_or("", |told| told.message.as_str());
         if state.message != before {
-            match self.problems().iter().map(|problem| problem.grade).max() {
-                None if state.message.is_empty() => info!("the objects of the API server are up to date"),
+            match grade {
+                None if state.message.is_empty() => {
+                    self.outage.heard();
+                    info!("the objects of the API server are up to date");
+                }
                 None | Some(Grade::Unread) => info!("{}", state.message),
                 Some(Grade::Trouble) => warn!("{}", state.message),
-                Some(Grade::Silent) => {
-                    self.outage.log(&state.message);
-                }
+                Some(Grade::Silent) => {}
             }
         }
         self.told = Some(state.clone());

@@ -235,7 +235,7 @@ impl Writer {
             kube::Error::Api(status) if matches!(status.code, 404 | 409) => self.pace.failed(key, now),
             error => {
                 let message = explain(error, "write the status of our objects", &connection.address);
-                self.complaint.failed(error, message);
+                self.complaint.failed(error, message, Some(key));
                 if is_away(error) {
                     self.pace.pause(key, now);
                 } else {

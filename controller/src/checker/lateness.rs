@@ -3,32 +3,40 @@
 
 use std::time::{Duration, Instant};
 
-use lvs_plan::health::Turn;
-
 /// Turns that are left out are told of so often at most.
-const PAUSE: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_mins(1);
 
 /// The turns that were left out and not told of yet.
 #[derive(Debug, Default)]
 pub(super) struct Lateness {
     left_out: u32,
+    /// How late the one after them was, at most.
+    worst: Duration,
     last_told: Option<Instant>,
 }
 
 impl Lateness {
-    /// Takes in a turn. In words what to do, if it is time to tell.
-    pub(super) fn note<I>(&mut self, turn: &Turn<I>, now: Instant) -> Option<String> {
-        self.left_out = self.left_out.saturating_add(turn.left_out);
+    /// So many turns were left out before one that is so late.
+    pub(super) fn note(&mut self, left_out: u32, late: Duration) {
+        if left_out > 0 {
+            self.left_out = self.left_out.saturating_add(left_out);
+            self.worst = self.worst.max(late);
+        }
+    }
+
+    /// What happened and what to do, in words, if it is time to tell.
+    pub(super) fn tell(&mut self, now: Instant) -> Option<String> {
         if self.left_out == 0 || self.last_told.is_some_and(|last| now - last < PAUSE) {
             return None;
         }
-        let (left_out, late) = (std::mem::take(&mut self.left_out), turn.late.as_millis());
+        let (left_out, worst) =
+            (std::mem::take(&mut self.left_out), std::mem::take(&mut self.worst).as_millis());
         self.last_told = Some(now);
         let checks =
             if left_out == 1 { "1 health check was" } else { &format!("{left_out} health checks were") };
         Some(format!(
-            "{checks} left out because this host is too busy to make all of them in time (the present one is {late} ms \
-             late): give the agent more processor time, or raise intervalSeconds"
+            "{checks} left out because this host is too busy to make all of them in time; the next ones began up to \
+             {worst} ms late: give the agent more processor time, or raise intervalSeconds"
         ))
     }
 }
@@ -38,21 +46,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_left_out_is_told_at_once_and_then_summed_up_for_a_minute() {
+    fn what_is_left_out_is_told_together_and_then_summed_up_for_a_minute() {
         let mut lateness = Lateness::default();
         let start = Instant::now();
-        let mut note = |seconds, left_out| {
-            let turn = Turn { id: 1, late: Duration::from_millis(1500), left_out };
-            lateness.note(&turn, start + Duration::from_secs(seconds))
-        };
-        assert_eq!(note(0, 0), None, "merely late");
-        let words = note(1, 1).unwrap();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let ms = Duration::from_millis;
+        lateness.note(0, ms(900));
+        assert_eq!(lateness.tell(at(0)), None, "merely late");
+        lateness.note(1, ms(1500));
+        let words = lateness.tell(at(1)).unwrap();
         assert!(
             words.starts_with("1 health check was left out") && words.contains("1500 ms late"),
             "{words}"
         );
-        assert_eq!([note(2, 3), note(60, 4)], [None, None]);
-        assert!(note(61, 0).unwrap().starts_with("7 health checks were left out"));
-        assert_eq!(note(200, 0), None, "it is over");
+        lateness.note(3, ms(3000));
+        lateness.note(4, ms(2000));
+        assert_eq!(lateness.tell(at(60)), None);
+        let words = lateness.tell(at(61)).unwrap();
+        assert!(words.starts_with("7 health checks were left out") && words.contains("3000 ms"), "{words}");
+        assert_eq!(lateness.tell(at(200)), None, "it is over");
     }
 }

@@ -12,6 +12,7 @@ use lvs_checks::{Failure, Prepared, Target};
 use lvs_plan::health::{Probe, Schedule, Terms, Track, Verdict};
 use tracing::warn;
 
+use super::clock::Clock;
 use super::lateness::Lateness;
 use super::tally::{Tallies, Tally};
 use super::{News, Order};
@@ -37,6 +38,8 @@ struct Watched {
 
 struct Done {
     id: u64,
+    /// How much later it began than it should have.
+    late: Duration,
     took: Duration,
     result: Result<(), Failure>,
 }
@@ -56,6 +59,7 @@ pub(super) struct Round {
     lateness: Lateness,
     /// How often the tallies were asked for.
     asked: u32,
+    clock: Clock,
 }
 
 impl Round {
@@ -71,6 +75,7 @@ impl Round {
             metrics,
             lateness: Lateness::default(),
             asked: 0,
+            clock: Clock::new(),
         }
     }
 
@@ -141,33 +146,42 @@ impl Round {
                 return std::mem::take(&mut self.news);
             }
             let next = self.schedule.next();
-            let rest = async {
-                match next {
-                    Some(at) => tokio::time::sleep_until(at.into()).await,
-                    None => std::future::pending().await,
-                }
-            };
+            if let Some(at) = next {
+                self.clock.wake_at(at);
+            }
             tokio::select! {
+                // While checks end the alarm need not be asked: this loop looks at the time itself.
+                biased;
                 Some(done) = self.under_way.next() => self.take_in(done),
-                () = rest => {}
+                () = &mut self.clock.alarm, if next.is_some() => {}
+                else => std::future::pending().await,
             }
         }
     }
 
     fn start_due(&mut self, now: Instant) {
         for turn in self.schedule.due(now) {
-            self.metrics.check_is_due(turn.late, turn.left_out);
-            if let Some(words) = self.lateness.note(&turn, now) {
-                warn!("{words}");
-            }
-            self.start(turn.id);
+            self.leave_out(turn.left_out, now.saturating_duration_since(turn.planned));
+            self.start(turn.id, turn.planned);
+        }
+        if let Some(words) = self.lateness.tell(now) {
+            warn!("{words}");
         }
     }
 
-    fn start(&mut self, id: u64) {
+    fn leave_out(&mut self, turns: u32, late: Duration) {
+        self.metrics.checks_left_out(turns);
+        self.lateness.note(turns, late);
+    }
+
+    /// Starts the check that should begin at this time.
+    fn start(&mut self, id: u64, planned: Instant) {
         let Some(watched) = self.watched.get_mut(&id) else { return };
         if watched.under_way {
-            watched.missed = true;
+            // A check lasts an interval at most, in which two turns come only to one that began late.
+            if std::mem::replace(&mut watched.missed, true) {
+                self.leave_out(1, Duration::ZERO);
+            }
             return;
         }
         watched.under_way = true;
@@ -176,8 +190,9 @@ impl Round {
         self.under_way.push(Box::pin(async move {
             let (prepared, target) = &*check;
             let begun = Instant::now();
+            let late = begun.saturating_duration_since(planned);
             let result = lvs_checks::check(prepared, target, timeout).await;
-            Done { id, took: begun.elapsed(), result }
+            Done { id, late, took: begun.elapsed(), result }
         }));
     }
 
@@ -186,11 +201,12 @@ impl Round {
         self.take_in_result(done);
         // The turn that it missed, late.
         if self.watched.get_mut(&id).is_some_and(|watched| std::mem::take(&mut watched.missed)) {
-            self.start(id);
+            self.start(id, Instant::now());
         }
     }
 
     fn take_in_result(&mut self, done: Done) {
+        self.metrics.check_began(done.late);
         let Some(watched) = self.watched.get_mut(&done.id) else { return };
         watched.under_way = false;
         watched.tally.note(done.took, done.result.as_ref().err().map(Failure::reason));

@@ -36,8 +36,8 @@ pub struct Schedule<I> {
 pub struct Turn<I> {
     /// Which one.
     pub id: I,
-    /// For how long it has been.
-    pub late: Duration,
+    /// The tick at which it should begin; in the past if it is late.
+    pub planned: Instant,
     /// So many turns of the same probe were missed and are left out.
     pub left_out: u32,
 }
@@ -90,13 +90,13 @@ impl<I: Copy + Ord> Schedule<I> {
         while let Some((at, id)) = self.due.first().copied().filter(|(at, _)| *at <= tick) {
             self.due.remove(&(at, id));
             let Some(entry) = self.probes.get_mut(&id) else { continue };
-            let punctual = tick_from(self.epoch, at);
-            let expected = entry.turn_from(self.epoch, punctual + entry.interval / 2);
+            let planned = tick_from(self.epoch, at);
+            let expected = entry.turn_from(self.epoch, planned + entry.interval / 2);
             entry.due = entry.turn_from(self.epoch, now + entry.interval / 2);
             // By the jitter a place differs from turn to turn, by far less than half an interval.
             let missed = (entry.due - expected + entry.interval / 2).as_nanos();
             let left_out = (missed / entry.interval.as_nanos().max(1)) as u32;
-            due.push(Turn { id, late: now - punctual, left_out });
+            due.push(Turn { id, planned, left_out });
             self.due.insert((entry.due, id));
         }
         due
@@ -203,7 +203,7 @@ mod tests {
         let mut checks = Vec::new();
         while let Some(next) = schedule.next().filter(|next| *next < until) {
             let turns = schedule.due(next);
-            assert!(turns.iter().all(|turn| turn.late.is_zero() && turn.left_out == 0), "{turns:?}");
+            assert!(turns.iter().all(|turn| turn.planned == next && turn.left_out == 0), "{turns:?}");
             checks.extend(turns.into_iter().map(|turn| (next, turn.id)));
         }
         checks
@@ -301,7 +301,7 @@ mod tests {
         due.sort_unstable_by_key(|turn| turn.id);
         assert!(due.iter().map(|turn| turn.id).eq(0..100), "each once");
         for turn in &due {
-            assert!((SECOND * 59..=SECOND * 60).contains(&turn.late), "{turn:?}");
+            assert!((start..=start + SECOND + TICK).contains(&turn.planned), "{turn:?}");
             assert!((59..=60).contains(&turn.left_out), "{turn:?}");
         }
         assert!(schedule.due(late).is_empty());
