@@ -34,9 +34,10 @@ impl Lateness {
         self.last_told = Some(now);
         let checks =
             if left_out == 1 { "1 health check was" } else { &format!("{left_out} health checks were") };
+        let late = if worst == 0 { "" } else { &format!(" (the next ones were up to {worst} ms late)") };
         Some(format!(
-            "{checks} left out because this host is too busy to make all of them in time; the next ones began up to \
-             {worst} ms late: give the agent more processor time, or raise intervalSeconds"
+            "{checks} left out because this host is too busy to make all of them in time{late}: give the agent more \
+             processor time, or raise intervalSeconds"
         ))
     }
 }

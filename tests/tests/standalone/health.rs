@@ -44,8 +44,17 @@ fn servers(of_rs1: &Value) -> [Value; 2] {
 }
 
 fn declare(director: &Director, service: Value, servers: [Value; 2]) {
+    // The agent would set it, but not beside a foreign service.
+    reschedule_used_ports(director, true);
     let [rs1, rs2] = servers;
     director.write("web.yaml", &manifest(&[service, rs1, rs2]));
+}
+
+/// Whether a new connection from a port that was used a moment ago is scheduled anew, where its last real server has
+/// weight 0 (`ip_vs_in_hook` in the kernel's `ip_vs_core.c`).
+fn reschedule_used_ports(director: &Director, wanted: bool) {
+    let value = u8::from(wanted);
+    director.host().exec(&format!("sysctl -qw net.ipv4.vs.expire_nodest_conn={value}")).unwrap();
 }
 
 /// The weights in the kernel, by real server.
@@ -88,6 +97,31 @@ impl Client {
         self.stop.store(true, Ordering::Relaxed);
         self.asking.join().unwrap()
     }
+}
+
+#[test]
+#[ignore = "needs root, network namespaces and IPVS: cargo lab test"]
+fn a_client_whose_port_comes_round_again_leaves_a_drained_server_only_if_the_kernel_was_told_so() {
+    let director = Director::tutorial();
+    declare(&director, web(&json!({})), servers(&json!({"drain": true})));
+    director.await_served("web");
+    await_weights(&director, [("rs1", 0), ("rs2", 1)]);
+    // The server ends each connection, so that the client's port is free at once.
+    let ask = || {
+        let curl = format!("curl -sS -m 20 --local-port 40000 http://{VIP}/");
+        director.network["client"].exec(&curl).unwrap().split_whitespace().next().map(str::to_owned)
+    };
+    assert_eq!(ask().as_deref(), Some("rs2"));
+    let [rs1, rs2] = servers(&json!({}));
+    let mut drained = rs2;
+    drained["spec"]["drain"] = true.into();
+    director.write("web.yaml", &manifest(&[web(&json!({})), rs1, drained]));
+    await_weights(&director, [("rs1", 1), ("rs2", 0)]);
+    reschedule_used_ports(&director, false);
+    assert_eq!(ask().as_deref(), Some("rs2"), "the kernel keeps an ended connection for two minutes");
+    reschedule_used_ports(&director, true);
+    assert_eq!(ask().as_deref(), Some("rs1"));
+    director.finish();
 }
 
 #[test]
