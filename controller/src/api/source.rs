@@ -255,8 +255,7 @@ impl Source {
 
     /// Hands over what there is to tell, if there is anything.
     async fn flush(&mut self) {
-        let state = self.state();
-        let grade = self.problems().iter().map(|problem| problem.grade).max();
+        let (state, grade) = self.state();
         if grade == Some(Grade::Silent) {
             self.outage.log(&state.message);
         }
@@ -292,7 +291,8 @@ impl Source {
         if of_rules.is_empty() { self.contact.borrow().away.iter().cloned().collect() } else { of_rules }
     }
 
-    fn state(&self) -> SourceState {
+    /// The state, and how bad the worst of its problems is.
+    fn state(&self) -> (SourceState, Option<Grade>) {
         let problems = self.problems();
         let mut messages: Vec<&str> = problems.iter().map(|problem| problem.message.as_str()).collect();
         messages.sort_unstable();
@@ -301,13 +301,14 @@ impl Source {
         if messages.is_empty() && !contact.role_decided {
             messages.push("waiting to see whether another Director lives");
         }
-        SourceState {
+        let state = SourceState {
             complete: contact.role_decided && self.of_rules().all(|watching| watching.store.is_listed()),
             up_to_date: messages.is_empty(),
             message: messages.join("; "),
             findings: self.findings.values().cloned().collect(),
             held_files: BTreeSet::new(),
-        }
+        };
+        (state, problems.iter().map(|problem| problem.grade).max())
     }
 }
 

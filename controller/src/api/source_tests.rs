@@ -65,10 +65,10 @@ fn rules_are_served_although_the_director_cannot_be_read() {
     let mut heard = Heard::new();
     let message = "cannot list directors.lvs-operator.dev: install the CRDs".to_owned();
     heard.hear(Kind::Director, [Event::Broken(Broken { message, silent: false, unauthorized: false })]);
-    assert!(!heard.source.state().complete);
+    assert!(!heard.source.state().0.complete);
     heard.list(Kind::VirtualService, Vec::new());
     heard.list(Kind::RealServer, Vec::new());
-    let state = heard.source.state();
+    let state = heard.source.state().0;
     assert_eq!((state.complete, state.up_to_date, state.message.as_str()), (true, true, ""));
     assert!(!heard.is_missing(), "whether it is there is not known");
 }
@@ -109,10 +109,10 @@ fn a_silent_server_is_one_problem_however_many_watches_notice_it_in_their_own_wo
     };
     heard.hear(Kind::RealServer, [breaks("the list is refused", false)]);
     heard.hear(Kind::VirtualService, [breaks("the watch is refused", false)]);
-    assert_eq!(heard.source.state().message, "the list is refused; the watch is refused");
+    assert_eq!(heard.source.state().0.message, "the list is refused; the watch is refused");
     heard.hear(Kind::RealServer, [breaks("no answer (eof)", true)]);
     heard.hear(Kind::VirtualService, [breaks("no answer (refused)", true)]);
-    let state = heard.source.state();
+    let state = heard.source.state().0;
     assert!(!state.up_to_date);
     assert!(
         ["no answer (eof)", "no answer (refused)"].contains(&state.message.as_str()),
