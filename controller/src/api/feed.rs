@@ -12,9 +12,10 @@ use kube::runtime::watcher::{self, watcher};
 use lvs_plan::ObjectKey;
 
 use super::backoff::Backoff;
-use super::connect::{Connection, explain, is_silent, is_unauthorized};
+use super::connect::{Connection, explain, is_unauthorized};
 use super::guarded::Guarded;
 use super::observed::{Observed, Watched, key_of, observe};
+use super::source::Grade;
 
 /// Objects per request of a list: what is in memory twice for a moment.
 const PAGE: u32 = 50;
@@ -50,8 +51,7 @@ pub(super) enum Event {
 pub(super) struct Broken {
     /// What is wrong and what to do.
     pub(super) message: String,
-    /// There was no answer at all.
-    pub(super) silent: bool,
+    pub(super) grade: Grade,
     /// The credentials have to be read again.
     pub(super) unauthorized: bool,
 }
@@ -141,7 +141,7 @@ impl Feed {
             "the API server at {} began to answer and stopped while listing {what}: it may be overloaded",
             connection.address
         );
-        Event::Broken(Broken { message, silent: false, unauthorized: false })
+        Event::Broken(Broken { message, grade: Grade::Trouble, unauthorized: false })
     }
 }
 
@@ -180,20 +180,20 @@ fn broken<K: Watched>(error: &watcher::Error, address: &str) -> Broken {
                 GONE => compacted(&plural),
                 _ => format!("the watch on {plural} broke: the API server at {address} says {code} {words}"),
             };
-            return Broken { message, silent: false, unauthorized: code == 401 };
+            return Broken { message, grade: Grade::Trouble, unauthorized: code == 401 };
         }
         watcher::Error::NoResourceVersion => {
             let message = format!("the API server at {address} serves {plural} without resource versions");
-            return Broken { message, silent: false, unauthorized: false };
+            return Broken { message, grade: Grade::Trouble, unauthorized: false };
         }
     };
     if matches!(error, kube::Error::Api(status) if status.code == GONE) {
-        return Broken { message: compacted(&plural), silent: false, unauthorized: false };
+        return Broken { message: compacted(&plural), grade: Grade::Trouble, unauthorized: false };
     }
     let doing = format!("{verb} {plural}.{}", K::group(&()));
     Broken {
         message: explain(error, &doing, address),
-        silent: is_silent(error),
+        grade: Grade::of(error),
         unauthorized: is_unauthorized(error),
     }
 }

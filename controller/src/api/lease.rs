@@ -288,8 +288,7 @@ impl Leases {
         if is_away(error) {
             // The source tells it.
             self.refused_since = None;
-            let grade = if is_silent(error) { Grade::Silent } else { Grade::Trouble };
-            self.set_away(Some(Problem { message, grade }));
+            self.set_away(Some(Problem { message, grade: Grade::of(error) }));
             return;
         }
         self.set_away(None);

@@ -12,7 +12,7 @@ use tracing::{info, warn};
 
 use super::Previous;
 use super::complaint::Outage;
-use super::connect::Connection;
+use super::connect::{Connection, is_silent};
 use super::feed::{Event, Feed};
 use super::observed::Observed;
 use super::statuses::Statuses;
@@ -70,6 +70,13 @@ pub(super) enum Grade {
     Trouble,
     /// The API server does not answer: what else there is to say can wait until it does.
     Silent,
+}
+
+impl Grade {
+    /// How bad it is that a request failed.
+    pub(super) fn of(error: &kube::Error) -> Self {
+        if is_silent(error) { Self::Silent } else { Self::Trouble }
+    }
 }
 
 /// The credentials have to be read again.
@@ -198,8 +205,7 @@ impl Source {
                 }
             }
             Event::Broken(broken) => {
-                let grade = if broken.silent { Grade::Silent } else { Grade::Trouble };
-                watching.problem = Some(Problem { message: broken.message, grade });
+                watching.problem = Some(Problem { message: broken.message, grade: broken.grade });
             }
         }
         if kind == Kind::Director {

@@ -64,7 +64,10 @@ fn director() -> Object {
 fn rules_are_served_although_the_director_cannot_be_read() {
     let mut heard = Heard::new();
     let message = "cannot list directors.lvs-operator.dev: install the CRDs".to_owned();
-    heard.hear(Kind::Director, [Event::Broken(Broken { message, silent: false, unauthorized: false })]);
+    heard.hear(
+        Kind::Director,
+        [Event::Broken(Broken { message, grade: Grade::Trouble, unauthorized: false })],
+    );
     assert!(!heard.source.state().0.complete);
     heard.list(Kind::VirtualService, Vec::new());
     heard.list(Kind::RealServer, Vec::new());
@@ -104,14 +107,13 @@ fn a_silent_server_is_one_problem_however_many_watches_notice_it_in_their_own_wo
     let mut heard = Heard::new();
     heard.list(Kind::VirtualService, Vec::new());
     heard.list(Kind::RealServer, Vec::new());
-    let breaks = |words: &str, silent| {
-        Event::Broken(Broken { message: words.to_owned(), silent, unauthorized: false })
-    };
-    heard.hear(Kind::RealServer, [breaks("the list is refused", false)]);
-    heard.hear(Kind::VirtualService, [breaks("the watch is refused", false)]);
+    let breaks =
+        |words: &str, grade| Event::Broken(Broken { message: words.to_owned(), grade, unauthorized: false });
+    heard.hear(Kind::RealServer, [breaks("the list is refused", Grade::Trouble)]);
+    heard.hear(Kind::VirtualService, [breaks("the watch is refused", Grade::Trouble)]);
     assert_eq!(heard.source.state().0.message, "the list is refused; the watch is refused");
-    heard.hear(Kind::RealServer, [breaks("no answer (eof)", true)]);
-    heard.hear(Kind::VirtualService, [breaks("no answer (refused)", true)]);
+    heard.hear(Kind::RealServer, [breaks("no answer (eof)", Grade::Silent)]);
+    heard.hear(Kind::VirtualService, [breaks("no answer (refused)", Grade::Silent)]);
     let state = heard.source.state().0;
     assert!(!state.up_to_date);
     assert!(

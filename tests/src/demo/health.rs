@@ -22,12 +22,10 @@ pub(super) const A_WHILE: Duration = Duration::from_secs(2);
 /// Kills the web server of rs1 while a client asks, and brings it back.
 pub(super) fn stops_and_returns(stage: &Stage) -> Result<()> {
     say(
-        "The kernel keeps an ended connection for two minutes, and sends a new one from the same port to the same",
+        "The kernel keeps an ended connection for two minutes, and sends a new one from the same port to the same\n\
+         real server, whatever its weight is now. The agent would turn that off; beside somebody else's service it\n\
+         names the command instead (`lvs-controller run` logs it, `kubectl describe directors` shows it):",
     );
-    say(
-        "real server, whatever its weight is now. The agent would turn that off; beside somebody else's service it",
-    );
-    say("names the command instead (`lvs-controller run` logs it, `kubectl describe directors` shows it):");
     stage.on(
         "director",
         "sysctl -w net.ipv4.vs.expire_nodest_conn=1 net.ipv4.vs.expire_quiescent_template=1",
