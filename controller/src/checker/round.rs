@@ -1,13 +1,14 @@
 //! The checks that are due, under way and done.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
+use futures::{FutureExt as _, StreamExt as _};
 use lvs_checks::{Failure, Prepared, Target};
 use lvs_plan::health::{Probe, Schedule, Terms, Track, Verdict};
 use tracing::warn;
@@ -36,6 +37,29 @@ struct Watched {
     otherwise: u32,
 }
 
+impl Watched {
+    /// What there is to tell after a check that succeeded, or failed like this.
+    fn learn(&mut self, failure: Option<Failure>) -> Option<News> {
+        let terms = &self.probe.terms;
+        let changed = self.track.result(failure.is_none(), terms.fall, terms.rise).is_some();
+        let reason = failure.as_ref().map(Failure::reason);
+        // While it is down, that it now fails for another reason is news too, if it goes on so: one that fails in turn
+        // for two reasons is none at each check.
+        let other = self.track.verdict() == Verdict::Down && reason.is_some() && self.told != reason;
+        self.otherwise = if other { self.otherwise + 1 } else { 0 };
+        if !changed && self.otherwise < terms.fall {
+            return None;
+        }
+        self.otherwise = 0;
+        self.told = reason;
+        Some(News {
+            probe: self.probe.clone(),
+            verdict: self.track.verdict(),
+            failure: failure.map(|failure| failure.to_string().into()),
+        })
+    }
+}
+
 struct Done {
     id: u64,
     /// How much later it began than it should have.
@@ -48,7 +72,7 @@ type UnderWay = Pin<Box<dyn Future<Output = Done> + Send>>;
 
 pub(super) struct Round {
     schedule: Schedule<u64>,
-    watched: HashMap<u64, Watched>,
+    watched: BTreeMap<u64, Watched>,
     ids: HashMap<Probe, u64>,
     last_id: u64,
     under_way: FuturesUnordered<UnderWay>,
@@ -66,7 +90,7 @@ impl Round {
     pub(super) fn new(now: Instant, metrics: Metrics) -> Self {
         Self {
             schedule: Schedule::new(now),
-            watched: HashMap::new(),
+            watched: BTreeMap::new(),
             ids: HashMap::new(),
             last_id: 0,
             under_way: FuturesUnordered::new(),
@@ -152,7 +176,13 @@ impl Round {
             tokio::select! {
                 // While checks end the alarm need not be asked: this loop looks at the time itself.
                 biased;
-                Some(done) = self.under_way.next() => self.take_in(done),
+                Some(done) = self.under_way.next() => {
+                    self.take_in(done);
+                    // Those that ended with it. The waker of this look is none, but before it waits the loop looks again.
+                    while let Some(Some(done)) = self.under_way.next().now_or_never() {
+                        self.take_in(done);
+                    }
+                }
                 () = &mut self.clock.alarm, if next.is_some() => {}
                 else => std::future::pending().await,
             }
@@ -197,54 +227,32 @@ impl Round {
     }
 
     fn take_in(&mut self, done: Done) {
-        let id = done.id;
-        self.take_in_result(done);
-        // The turn that it missed, late.
-        if self.watched.get_mut(&id).is_some_and(|watched| std::mem::take(&mut watched.missed)) {
-            self.start(id, Instant::now());
-        }
-    }
-
-    fn take_in_result(&mut self, done: Done) {
         self.metrics.check_began(done.late);
         let Some(watched) = self.watched.get_mut(&done.id) else { return };
         watched.under_way = false;
+        let again = std::mem::take(&mut watched.missed);
         watched.tally.note(done.took, done.result.as_ref().err().map(Failure::reason));
-        let failure = match done.result {
-            Ok(()) => None,
+        match done.result {
+            // That says nothing of the real server.
             Err(failure) if failure.is_ours() => {
-                // That says nothing of the real server.
-                self.complain(done.id, &failure);
-                return;
+                let address = watched.probe.address;
+                self.complain(address, &failure);
             }
-            Err(failure) => Some(failure),
-        };
-        let terms = &watched.probe.terms;
-        let verdict = watched.track.result(failure.is_none(), terms.fall, terms.rise);
-        let reason = failure.as_ref().map(Failure::reason);
-        // While it is down, that it now fails for another reason is news too, if it goes on so: one that fails in turn
-        // for two reasons is none at each check.
-        let other = watched.track.verdict() == Verdict::Down && reason.is_some() && watched.told != reason;
-        watched.otherwise = if other { watched.otherwise + 1 } else { 0 };
-        if verdict.is_some() || watched.otherwise >= terms.fall {
-            watched.otherwise = 0;
-            watched.told = reason;
-            self.news.push(News {
-                probe: watched.probe.clone(),
-                verdict: watched.track.verdict(),
-                failure: failure.map(|failure| failure.to_string().into()),
-            });
+            result => self.news.extend(watched.learn(result.err())),
+        }
+        if again {
+            // The turn that it missed, late.
+            self.start(done.id, Instant::now());
         }
     }
 
-    fn complain(&mut self, id: u64, failure: &Failure) {
+    fn complain(&mut self, address: IpAddr, failure: &Failure) {
         let now = Instant::now();
         if self.complained.is_some_and(|last| now - last < COMPLAINT_PAUSE) {
             return;
         }
         self.complained = Some(now);
-        let address = self.watched.get(&id).map(|watched| tracing::field::display(watched.probe.address));
-        warn!(%failure, address, "a health check could not be made on this host; it counts for nothing");
+        warn!(%failure, %address, "a health check could not be made on this host; it counts for nothing");
     }
 }
 

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use super::contender::{self, Running};
 use super::network::Network;
-use super::process::{Memory, processor_time};
+use super::process::{Memory, ProcessorTime};
 use super::shape::Shape;
 use super::witness;
 use crate::topology::Host;
@@ -112,9 +112,9 @@ impl Agent {
 
     /// Processor time that it uses in this time.
     pub(super) fn idle(&self, window: Duration) -> Result<Duration> {
-        let before = processor_time(self.process.id())?;
+        let before = ProcessorTime::of(self.process.id())?;
         thread::sleep(window);
-        Ok(processor_time(self.process.id())?.saturating_sub(before))
+        Ok(ProcessorTime::of(self.process.id())?.since(before).total())
     }
 
     /// Ends it, starts it again over the table that it left, and returns how many writes that made in the kernel.

@@ -8,8 +8,10 @@
 //!
 //! Those whose places are within one `TICK` begin together at its end: to wake up for each would cost more than
 //! its connection does.
+//!
+//! Inside, times are nanoseconds since the epoch, where the first circle begins.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// The circle's parts, and the levels of halves above them.
@@ -18,6 +20,7 @@ const PARTS: usize = 1 << LEVELS;
 
 /// Checks begin at multiples of this: a fiftieth of a second, so that any second has its share within a fiftieth.
 const TICK: Duration = Duration::from_millis(20);
+const TICK_NANOS: u64 = nanos(TICK);
 
 /// Probes, by an id of the caller's, and when each is due.
 #[derive(Clone, Debug)]
@@ -25,7 +28,8 @@ pub struct Schedule<I> {
     /// Where every circle begins.
     epoch: Instant,
     probes: BTreeMap<I, Entry>,
-    due: BTreeSet<(Instant, I)>,
+    /// Who is due at which tick, counted from the epoch.
+    ticks: BTreeMap<u64, Vec<I>>,
     circles: BTreeMap<Duration, Circle>,
     /// How many were ever added: each gets a jitter of its own.
     added: u32,
@@ -45,7 +49,8 @@ pub struct Turn<I> {
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     interval: Duration,
-    due: Instant,
+    /// The tick at which it is due.
+    tick: u64,
     part: u16,
     seed: u32,
 }
@@ -53,7 +58,7 @@ struct Entry {
 impl<I: Copy + Ord> Schedule<I> {
     /// Without probes. Nothing is due before `epoch`.
     pub fn new(epoch: Instant) -> Self {
-        Self { epoch, probes: BTreeMap::new(), due: BTreeSet::new(), circles: BTreeMap::new(), added: 0 }
+        Self { epoch, probes: BTreeMap::new(), ticks: BTreeMap::new(), circles: BTreeMap::new(), added: 0 }
     }
 
     /// Adds a probe, which is due the first time within its interval, and within a second and a tick. An id that
@@ -65,15 +70,21 @@ impl<I: Copy + Ord> Schedule<I> {
         let seed = self.added;
         // Many come at once, when the agent starts: they are spread over that first second as they will be
         // later.
-        let first = now + place(part, seed, 0, interval.min(Duration::from_secs(1)));
-        self.probes.insert(id, Entry { interval, due: first, part, seed });
-        self.due.insert((first, id));
+        let first = self.since_epoch(now) + place(part, seed, 0, nanos(interval.min(Duration::from_secs(1))));
+        let tick = tick_from(first);
+        self.probes.insert(id, Entry { interval, tick, part, seed });
+        self.ticks.entry(tick).or_default().push(id);
     }
 
     /// Removes a probe, if it is there.
     pub fn remove(&mut self, id: I) {
-        let Some(Entry { interval, due, part, .. }) = self.probes.remove(&id) else { return };
-        self.due.remove(&(due, id));
+        let Some(Entry { interval, tick, part, .. }) = self.probes.remove(&id) else { return };
+        if let Some(ids) = self.ticks.get_mut(&tick) {
+            ids.retain(|other| *other != id);
+            if ids.is_empty() {
+                self.ticks.remove(&tick);
+            }
+        }
         if let Some(circle) = self.circles.get_mut(&interval) {
             circle.give_back(part);
             if circle.is_empty() {
@@ -85,62 +96,79 @@ impl<I: Copy + Ord> Schedule<I> {
     /// The probes that are due by the last tick, earliest first, and each once: turns that were missed are left
     /// out. The next turn of each comes at its place on the circle, and not before half an interval from now.
     pub fn due(&mut self, now: Instant) -> Vec<Turn<I>> {
-        let tick = tick_by(self.epoch, now);
+        let now = self.since_epoch(now);
         let mut due = Vec::new();
-        while let Some((at, id)) = self.due.first().copied().filter(|(at, _)| *at <= tick) {
-            self.due.remove(&(at, id));
-            let Some(entry) = self.probes.get_mut(&id) else { continue };
-            let planned = tick_from(self.epoch, at);
-            let expected = entry.turn_from(self.epoch, planned + entry.interval / 2);
-            entry.due = entry.turn_from(self.epoch, now + entry.interval / 2);
-            // By the jitter a place differs from turn to turn, by far less than half an interval.
-            let missed = (entry.due - expected + entry.interval / 2).as_nanos();
-            let left_out = (missed / entry.interval.as_nanos().max(1)) as u32;
-            due.push(Turn { id, planned, left_out });
-            self.due.insert((entry.due, id));
+        while let Some(first) = self.ticks.first_entry().filter(|first| *first.key() <= now / TICK_NANOS) {
+            let (tick, ids) = first.remove_entry();
+            let planned = tick * TICK_NANOS;
+            due.reserve(ids.len());
+            for id in ids {
+                let Some(entry) = self.probes.get_mut(&id) else { continue };
+                let next = entry.turn_from(now + entry.interval() / 2);
+                entry.tick = tick_from(next);
+                let left_out = entry.left_out(planned, now, next);
+                due.push(Turn { id, planned: self.epoch + Duration::from_nanos(planned), left_out });
+                self.ticks.entry(entry.tick).or_default().push(id);
+            }
         }
         due
     }
 
     /// The tick at which the next one is due; in the past if it is late.
     pub fn next(&self) -> Option<Instant> {
-        let (at, _) = self.due.first()?;
-        Some(tick_from(self.epoch, *at))
+        let (tick, _) = self.ticks.first_key_value()?;
+        Some(self.epoch + Duration::from_nanos(tick * TICK_NANOS))
+    }
+
+    fn since_epoch(&self, at: Instant) -> u64 {
+        nanos(at.saturating_duration_since(self.epoch))
     }
 }
 
-/// The last tick by this time.
-fn tick_by(epoch: Instant, at: Instant) -> Instant {
-    let since = at.saturating_duration_since(epoch).as_nanos();
-    epoch + Duration::from_nanos((since - since % TICK.as_nanos()) as u64)
+/// Enough for five centuries.
+const fn nanos(duration: Duration) -> u64 {
+    duration.as_nanos() as u64
 }
 
 /// The first tick from this time on.
-fn tick_from(epoch: Instant, at: Instant) -> Instant {
-    let before = tick_by(epoch, at);
-    if before < at { before + TICK } else { before }
+fn tick_from(at: u64) -> u64 {
+    at.div_ceil(TICK_NANOS)
 }
 
 impl Entry {
+    fn interval(&self) -> u64 {
+        nanos(self.interval).max(1)
+    }
+
     /// The first turn at the probe's place on the circle, not before this time.
-    fn turn_from(&self, epoch: Instant, earliest: Instant) -> Instant {
-        let interval = self.interval.as_nanos().max(1);
-        let turn = (earliest.saturating_duration_since(epoch).as_nanos() / interval) as u64;
-        let at = |turn: u64| {
-            let start = Duration::from_nanos((u128::from(turn) * interval) as u64);
-            epoch + start + place(self.part, self.seed, turn, self.interval)
-        };
+    fn turn_from(&self, earliest: u64) -> u64 {
+        let interval = self.interval();
+        let at = |turn: u64| turn * interval + place(self.part, self.seed, turn, interval);
         // A turn's place is anywhere within its interval.
+        let turn = earliest / interval;
         let this = at(turn);
         if this >= earliest { this } else { at(turn + 1) }
+    }
+
+    /// How many turns there would have been between the one that was planned and the next, had it come in time.
+    fn left_out(&self, planned: u64, now: u64, next: u64) -> u32 {
+        let interval = self.interval();
+        if now - planned < interval / 4 {
+            // Turns are an interval apart, less a tick and the jitter. Only the first may be nearer to the second,
+            // which is then left out on purpose.
+            return 0;
+        }
+        let expected = self.turn_from(planned + interval / 2);
+        // By the jitter a place differs from turn to turn, by far less than half an interval.
+        ((next - expected + interval / 2) / interval) as u32
     }
 }
 
 /// The place in one turn of a circle of this length: in the part, and within it by a jitter that is another
 /// one each turn, but the same whenever it is asked for.
-fn place(part: u16, seed: u32, turn: u64, circle: Duration) -> Duration {
-    let fraction = u128::from(part) << 32 | u128::from(jitter(seed, turn));
-    Duration::from_nanos(((circle.as_nanos() * fraction) >> (32 + LEVELS)) as u64)
+fn place(part: u16, seed: u32, turn: u64, circle: u64) -> u64 {
+    let fraction = u64::from(part) << 32 | u64::from(jitter(seed, turn));
+    ((u128::from(circle) * u128::from(fraction)) >> (32 + LEVELS)) as u64
 }
 
 /// 32 bits without a pattern (the finalizer of `SplitMix64`).
@@ -192,6 +220,8 @@ impl Circle {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -307,6 +337,20 @@ mod tests {
         assert!(schedule.due(late).is_empty());
         let next = schedule.next().expect("there are probes");
         assert!(next >= late + SECOND / 2, "not two checks within half an interval");
+    }
+
+    #[test]
+    fn a_first_turn_that_is_a_little_late_leaves_none_out() {
+        let start = Instant::now();
+        let mut schedule = Schedule::new(start);
+        (0..1_000).for_each(|id| schedule.add(id, SECOND, start));
+        let mut first = BTreeSet::new();
+        for step in 1..=11 {
+            let turns = schedule.due(start + SECOND / 10 * step);
+            assert!(turns.iter().all(|turn| turn.left_out == 0), "{turns:?}");
+            first.extend(turns.iter().map(|turn| turn.id));
+        }
+        assert_eq!(first.len(), 1_000, "and each had its first");
     }
 
     #[test]

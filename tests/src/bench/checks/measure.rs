@@ -18,7 +18,7 @@ use crate::bench::agent;
 use crate::bench::contender::{Running, keepalived_with};
 use crate::bench::follow::{Event, Tell};
 use crate::bench::network::Network;
-use crate::bench::process::{Memory, processor_time, sleeps};
+use crate::bench::process::{Memory, ProcessorTime, machine_time, sleeps};
 use crate::guest::PROGRAMS;
 
 /// How long it may take until every real server was checked, or is in service.
@@ -88,11 +88,12 @@ fn check(settings: &Settings, who: Checker, scale: Scale) -> Result<Checked> {
     // After a start checks come more often than once in an interval, until each has its place.
     thread::sleep(settings.settle.max(scale.interval() * 2));
 
-    let before = (processor_time(process.id())?, sleeps(process.id())?);
+    let before = (ProcessorTime::of(process.id())?, sleeps(process.id())?, machine_time()?);
     let start = servers.now();
     thread::sleep(settings.window_of(scale));
     let end = servers.now();
-    let used = processor_time(process.id())?.saturating_sub(before.0);
+    let whole = machine_time()?.saturating_sub(before.2);
+    let used = ProcessorTime::of(process.id())?.since(before.0);
     let slept = u32::try_from(sleeps(process.id())?.saturating_sub(before.1))?;
     let (memory, _) = Memory::of(process.id())?;
     process.check().with_context(log)?;
@@ -108,6 +109,7 @@ fn check(settings: &Settings, who: Checker, scale: Scale) -> Result<Checked> {
         window: end.saturating_sub(start),
         done: seen.len() as u32,
         used,
+        whole,
         sleeps: slept,
         memory,
         in_any_second: (fewest as u32, most as u32),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::scale::Scale;
-use crate::bench::process::Memory;
+use crate::bench::process::{Memory, ProcessorTime};
 
 /// A part of the bench.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -145,8 +145,10 @@ pub struct Checked {
     pub window: Duration,
     /// How many.
     pub done: u32,
-    /// User and system time.
-    pub used: Duration,
+    /// By the program, and for it.
+    pub used: ProcessorTime,
+    /// Processor time of the whole guest: the kernel's work for nobody in particular and the real servers' end too.
+    pub whole: Duration,
     /// How often its threads went to sleep.
     pub sleeps: u32,
     /// In the end.
@@ -175,7 +177,21 @@ impl Checked {
 
     /// Seconds of user and system time for 1,000 checks.
     pub fn per_thousand(&self) -> f64 {
-        self.used.as_secs_f64() * 1000.0 / f64::from(self.done)
+        self.for_thousand(self.used.total())
+    }
+
+    /// Seconds of user time for 1,000 checks.
+    pub fn user_per_thousand(&self) -> f64 {
+        self.for_thousand(self.used.user)
+    }
+
+    /// Seconds of the whole guest's processor time for 1,000 checks.
+    pub fn whole_per_thousand(&self) -> f64 {
+        self.for_thousand(self.whole)
+    }
+
+    fn for_thousand(&self, time: Duration) -> f64 {
+        time.as_secs_f64() * 1000.0 / f64::from(self.done)
     }
 
     /// Sleeps of its threads for 1,000 checks.
@@ -185,7 +201,7 @@ impl Checked {
 
     /// Seconds of user and system time until every destination was checked once.
     pub fn per_interval(&self) -> f64 {
-        self.used.as_secs_f64() * f64::from(self.who.wanted(self.scale)) / f64::from(self.done)
+        self.used.total().as_secs_f64() * f64::from(self.who.wanted(self.scale)) / f64::from(self.done)
     }
 
     /// How far the emptiest or fullest second is from the mean, as a share of it.
@@ -229,7 +245,8 @@ mod tests {
             scale: Scale { servers: 1000, services: 10, interval: 2 },
             window: Duration::from_secs(10),
             done: 4000,
-            used: Duration::from_secs(2),
+            used: ProcessorTime { user: Duration::from_millis(500), system: Duration::from_millis(1500) },
+            whole: Duration::from_secs(6),
             sleeps: 0,
             memory: Memory::default(),
             in_any_second: (390, 500),
@@ -242,6 +259,8 @@ mod tests {
         let agent = checked(Checker::Agent);
         assert_eq!((agent.wanted_rate(), agent.rate(), agent.keeps_up()), (500.0, 400.0, false));
         assert!((agent.per_thousand() - 0.5).abs() < 1e-9);
+        assert!((agent.user_per_thousand() - 0.125).abs() < 1e-9);
+        assert!((agent.whole_per_thousand() - 1.5).abs() < 1e-9);
         assert!((agent.per_interval() - 0.5).abs() < 1e-9, "1,000 checks");
         let keepalived = checked(Checker::Keepalived);
         assert!((keepalived.per_interval() - 5.0).abs() < 1e-9, "10,000 checks");

@@ -21,7 +21,7 @@ pub struct Report<'a> {
 impl Report<'_> {
     /// The tables; a part that was not measured has none.
     pub fn markdown(&self) -> String {
-        let parts = [self.costs(), self.regularity(), self.sharing(), self.flapping()];
+        let parts = [self.costs(), self.whole(), self.regularity(), self.sharing(), self.flapping()];
         parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n")
     }
 
@@ -79,6 +79,32 @@ impl Report<'_> {
             "User and system time of 1,000 checks",
             "real servers, interval | who | rounds | checks a second, of those wanted | median | min .. max | to the \
              bare loop | goal | to keepalived | goal | times asleep for 1,000",
+            &rows,
+        )
+    }
+
+    fn whole(&self) -> String {
+        let mut rows = String::new();
+        for scale in self.settings.scales.iter().copied() {
+            let keepalived = self.median(Checker::Keepalived, scale, Checked::whole_per_thousand);
+            for who in Checker::ALL {
+                let Some(cost) = self.summary(who, scale, Checked::whole_per_thousand) else { continue };
+                let _ = writeln!(
+                    rows,
+                    "| {scale} | {} | {:.3} s | {:.3} s | {:.3} s | {:.3} .. {:.3} s | {} |",
+                    who.name(),
+                    self.median(who, scale, Checked::user_per_thousand).unwrap_or_default(),
+                    self.median(who, scale, Checked::per_thousand).unwrap_or_default(),
+                    cost.median,
+                    cost.min,
+                    cost.max,
+                    ratio(keepalived.map(|keepalived| cost.median / keepalived)),
+                );
+            }
+        }
+        table(
+            "Processor time of the whole guest for 1,000 checks, with the kernel's own and the real servers'",
+            "real servers, interval | who | user time | user and system time | whole guest | min .. max | to keepalived",
             &rows,
         )
     }
@@ -189,10 +215,11 @@ pub(super) fn shown(record: &Record) -> Option<String> {
     let Record::Checked(checked) = record else { return None };
     let (rate, wanted) = (checked.rate(), checked.wanted_rate());
     Some(format!(
-        "  {:18} {:12} {rate:.0} of {wanted:.0} checks a second, {:.3} s for 1,000",
+        "  {:18} {:12} {rate:.0} of {wanted:.0} checks a second, {:.3} s for 1,000, {:.3} s of the whole guest",
         checked.scale.to_string(),
         checked.who.name(),
-        checked.per_thousand()
+        checked.per_thousand(),
+        checked.whole_per_thousand()
     ))
 }
 
