@@ -21,6 +21,8 @@ use crate::metrics::Metrics;
 
 /// What fails on this host is said so often at most.
 const COMPLAINT_PAUSE: Duration = Duration::from_secs(60);
+/// So many more results are taken in before orders and the time are looked at again.
+const TOGETHER: usize = 64;
 
 /// A probe that is watched.
 struct Watched {
@@ -174,12 +176,13 @@ impl Round {
                 self.clock.wake_at(at);
             }
             tokio::select! {
-                // While checks end the alarm need not be asked: this loop looks at the time itself.
+                // While checks end the alarm need not be asked: the loop looks at the time itself.
                 biased;
                 Some(done) = self.under_way.next() => {
                     self.take_in(done);
-                    // Those that ended with it. The waker of this look is none, but before it waits the loop looks again.
-                    while let Some(Some(done)) = self.under_way.next().now_or_never() {
+                    // Those that ended with it. This looks without a waker, but the loop looks with one before it waits.
+                    for _ in 0..TOGETHER {
+                        let Some(Some(done)) = self.under_way.next().now_or_never() else { break };
                         self.take_in(done);
                     }
                 }

@@ -9,7 +9,7 @@
 //! Those whose places are within one `TICK` begin together at its end: to wake up for each would cost more than
 //! its connection does.
 //!
-//! Inside, times are nanoseconds since the epoch, where the first circle begins.
+//! Inside, times are nanoseconds since the epoch, from which the turns of every circle are counted.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -25,12 +25,13 @@ const TICK_NANOS: u64 = nanos(TICK);
 /// Probes, by an id of the caller's, and when each is due.
 #[derive(Clone, Debug)]
 pub struct Schedule<I> {
-    /// Where every circle begins.
+    /// From here the turns of every circle are counted.
     epoch: Instant,
     probes: BTreeMap<I, Entry>,
     /// Who is due at which tick, counted from the epoch.
     ticks: BTreeMap<u64, Vec<I>>,
-    circles: BTreeMap<Duration, Circle>,
+    /// By their length.
+    circles: BTreeMap<u64, Circle>,
     /// How many were ever added: each gets a jitter of its own.
     added: u32,
 }
@@ -48,7 +49,7 @@ pub struct Turn<I> {
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
-    interval: Duration,
+    interval: u64,
     /// The tick at which it is due.
     tick: u64,
     part: u16,
@@ -65,12 +66,13 @@ impl<I: Copy + Ord> Schedule<I> {
     /// is there already is added anew.
     pub fn add(&mut self, id: I, interval: Duration, now: Instant) {
         self.remove(id);
+        let interval = nanos(interval).max(1);
         let part = self.circles.entry(interval).or_default().take_the_emptiest();
         self.added = self.added.wrapping_add(1);
         let seed = self.added;
         // Many come at once, when the agent starts: they are spread over that first second as they will be
         // later.
-        let first = self.since_epoch(now) + place(part, seed, 0, nanos(interval.min(Duration::from_secs(1))));
+        let first = self.since_epoch(now) + place(part, seed, 0, interval.min(nanos(Duration::from_secs(1))));
         let tick = tick_from(first);
         self.probes.insert(id, Entry { interval, tick, part, seed });
         self.ticks.entry(tick).or_default().push(id);
@@ -104,7 +106,7 @@ impl<I: Copy + Ord> Schedule<I> {
             due.reserve(ids.len());
             for id in ids {
                 let Some(entry) = self.probes.get_mut(&id) else { continue };
-                let next = entry.turn_from(now + entry.interval() / 2);
+                let next = entry.turn_from(now + entry.interval / 2);
                 entry.tick = tick_from(next);
                 let left_out = entry.left_out(planned, now, next);
                 due.push(Turn { id, planned: self.epoch + Duration::from_nanos(planned), left_out });
@@ -125,7 +127,7 @@ impl<I: Copy + Ord> Schedule<I> {
     }
 }
 
-/// Enough for five centuries.
+/// They last for five centuries.
 const fn nanos(duration: Duration) -> u64 {
     duration.as_nanos() as u64
 }
@@ -136,31 +138,25 @@ fn tick_from(at: u64) -> u64 {
 }
 
 impl Entry {
-    fn interval(&self) -> u64 {
-        nanos(self.interval).max(1)
-    }
-
     /// The first turn at the probe's place on the circle, not before this time.
     fn turn_from(&self, earliest: u64) -> u64 {
-        let interval = self.interval();
-        let at = |turn: u64| turn * interval + place(self.part, self.seed, turn, interval);
+        let at = |turn: u64| turn * self.interval + place(self.part, self.seed, turn, self.interval);
         // A turn's place is anywhere within its interval.
-        let turn = earliest / interval;
+        let turn = earliest / self.interval;
         let this = at(turn);
         if this >= earliest { this } else { at(turn + 1) }
     }
 
     /// How many turns there would have been between the one that was planned and the next, had it come in time.
     fn left_out(&self, planned: u64, now: u64, next: u64) -> u32 {
-        let interval = self.interval();
-        if now - planned < interval / 4 {
-            // Turns are an interval apart, less a tick and the jitter. Only the first may be nearer to the second,
-            // which is then left out on purpose.
+        if now - planned < self.interval / 4 {
+            // Turns are an interval apart, less a tick and the jitter, which are no quarter of a second, the shortest
+            // interval. Only the first may be nearer to the second, which is then left out on purpose.
             return 0;
         }
-        let expected = self.turn_from(planned + interval / 2);
+        let expected = self.turn_from(planned + self.interval / 2);
         // By the jitter a place differs from turn to turn, by far less than half an interval.
-        ((next - expected + interval / 2) / interval) as u32
+        ((next - expected + self.interval / 2) / self.interval) as u32
     }
 }
 
@@ -343,14 +339,29 @@ mod tests {
     fn a_first_turn_that_is_a_little_late_leaves_none_out() {
         let start = Instant::now();
         let mut schedule = Schedule::new(start);
-        (0..1_000).for_each(|id| schedule.add(id, SECOND, start));
+        // Between two turns of the circle, so that the second comes anywhere from half an interval after the first.
+        let added = start + Duration::from_millis(450);
+        (0..1_000).for_each(|id| schedule.add(id, SECOND, added));
         let mut first = BTreeSet::new();
         for step in 1..=11 {
-            let turns = schedule.due(start + SECOND / 10 * step);
+            let turns = schedule.due(added + SECOND / 10 * step);
             assert!(turns.iter().all(|turn| turn.left_out == 0), "{turns:?}");
             first.extend(turns.iter().map(|turn| turn.id));
         }
         assert_eq!(first.len(), 1_000, "and each had its first");
+    }
+
+    #[test]
+    fn a_turn_is_left_out_when_the_one_before_is_late_by_more_than_half_an_interval() {
+        for (late, left_out) in [(0, 0), (240, 0), (260, 0), (400, 0), (600, 1), (900, 1), (1_600, 2)] {
+            let start = Instant::now();
+            let mut schedule = Schedule::new(start);
+            schedule.add(1, SECOND, start);
+            run(&mut schedule, start + SECOND * 5);
+            let planned = schedule.next().expect("there is one");
+            let turns = schedule.due(planned + Duration::from_millis(late));
+            assert_eq!(turns, [Turn { id: 1, planned, left_out }], "{late} ms late");
+        }
     }
 
     #[test]

@@ -104,7 +104,7 @@ impl Report<'_> {
         }
         table(
             "Processor time of the whole guest for 1,000 checks, with the kernel's own and the real servers'",
-            "real servers, interval | who | user time | user and system time | whole guest | min .. max | to keepalived",
+            "real servers, interval | who | user time, sampled | user and system time | whole guest | min .. max | to keepalived",
             &rows,
         )
     }
