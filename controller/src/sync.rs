@@ -33,7 +33,7 @@ use lvs_plan::inventory::Dirty;
 use lvs_plan::outcome::ServiceOutcome;
 use lvs_plan::settings::Decision;
 use lvs_plan::step::{Applied, Plan};
-use lvs_plan::{Announcing, Inventory, Programming, ServiceKey};
+use lvs_plan::{Announcing, Change, DestinationKey, Inventory, Programming, ServiceKey};
 use tracing::info;
 
 use crate::board::Board;
@@ -84,6 +84,9 @@ pub struct Driver<K> {
     board: Board,
     metrics: Metrics,
     inventory: Inventory,
+    /// What the source delivered since the last pass. The inventory takes it in at once: real servers of one service
+    /// that come one by one would cost the square of their number otherwise.
+    delivered: Vec<Change>,
     source: SourceState,
     /// Changes that no pass has handled yet.
     backlog: Dirty,
@@ -128,6 +131,7 @@ impl<K: Kernel> Driver<K> {
             board,
             metrics,
             inventory: Inventory::default(),
+            delivered: Vec::new(),
             source: SourceState::default(),
             backlog: Dirty::default(),
             outcomes: BTreeMap::new(),
@@ -153,24 +157,24 @@ impl<K: Kernel> Driver<K> {
 
     /// Takes in what the checker found out.
     pub fn checked(&mut self, news: Vec<News>) {
-        let told = self.health.checked(news);
-        for (key, probe) in told {
-            let destinations =
-                self.inventory.desired(&key).into_iter().flat_map(|it| it.destinations.values());
-            let concerned = destinations.filter(|wanted| wanted.probe.as_ref() == Some(&probe));
+        for (key, probe) in self.health.checked(news) {
+            // It asks the destination's own address, and there is one with it in a service at most.
+            let at = DestinationKey { address: probe.address, port: key.port() };
+            let destination = self.inventory.desired(&key).and_then(|desired| desired.destinations.get(&at));
+            let concerned = destination.filter(|wanted| wanted.probe.as_ref() == Some(&probe));
             self.backlog.objects.extend(concerned.map(|wanted| wanted.owner.clone()));
             self.backlog.services.insert(key);
         }
     }
 
-    /// Takes in what the source delivered. Nothing is written.
+    /// Takes in what the source delivered, for the next pass. Nothing is written.
     pub fn ingest(&mut self, update: Update) {
         let settings = &mut self.settings;
         let about_rules = update.changes.into_iter().filter_map(|change| match settings {
             Some(settings) => settings.take_in(change),
             None => Some(change),
         });
-        self.inventory.change_all(about_rules);
+        self.delivered.extend(about_rules);
         if update.state.held_files != self.source.held_files {
             // What was kept because its file could not be read may be kept no longer.
             self.full_due = true;
@@ -339,6 +343,7 @@ impl<K: Kernel> Driver<K> {
     }
 
     fn collect_changes(&mut self, now: Instant) {
+        self.inventory.change_all(std::mem::take(&mut self.delivered));
         self.backlog.services.extend(self.health.due(now));
         let Dirty { mut services, objects } = self.inventory.take_dirty();
         self.backlog.services.append(&mut services);

@@ -19,6 +19,8 @@ const FIRST_NET: u32 = 64;
 const HOSTS: u32 = 250;
 /// Room for a neighbour for each of them, in the order in which it may be made.
 const NEIGHBOURS: [&str; 3] = ["gc_thresh3", "gc_thresh2", "gc_thresh1"];
+/// Room for a connection to each of them that was not accepted yet. A listener without room does not answer.
+const BACKLOG: i32 = 65_535;
 
 /// The real servers. They accept connections and say nothing.
 pub struct Farm {
@@ -33,7 +35,7 @@ impl Farm {
     pub fn open(host: &Host, director: &Host) -> Result<Self> {
         settle(host)?;
         director.exec("ip address add 10.1.255.253/16 dev eth0")?;
-        let listener = host.within(|| TcpListener::bind((Ipv4Addr::UNSPECIFIED, PORT)))??;
+        let listener = host.within(listen)??;
         let closes = Arc::new(AtomicBool::new(false));
         let closed = Arc::clone(&closes);
         let accept =
@@ -69,11 +71,23 @@ pub(crate) fn settle(host: &Host) -> Result<()> {
     host.exec(&format!(
         "set -e; ip link set lo up; ip address add 10.1.255.254/16 dev eth0; ip route add local {RANGE} dev lo"
     ))?;
+    for setting in ["net.core.somaxconn", "net.ipv4.tcp_max_syn_backlog"] {
+        host.set(setting, &BACKLOG.to_string())?;
+    }
     // All namespaces share one table of neighbours, whose size is set in the first.
     for name in NEIGHBOURS {
         fs::write(format!("/proc/sys/net/ipv4/neigh/default/{name}"), "32768").context(name)?;
     }
     Ok(())
+}
+
+/// Listens on this host for all of them, which were settled on it before.
+pub(crate) fn listen() -> Result<TcpListener> {
+    let listener =
+        TcpListener::bind((Ipv4Addr::UNSPECIFIED, PORT)).context("the real servers cannot listen")?;
+    // Again, for the standard library leaves room for 128.
+    rustix::net::listen(&listener, BACKLOG)?;
+    Ok(listener)
 }
 
 /// An address in 10.`second`.0.0/16, counted from 0 in the network `third`.

@@ -41,6 +41,25 @@ fn a_stranger_that_keeps_the_vip_is_asked_every_ten_seconds_and_told_of_once() {
 }
 
 #[test]
+fn what_is_delivered_one_by_one_is_judged_together_by_the_next_pass() {
+    let mut node = Node::new();
+    node.declare("web", 80);
+    node.declare("mail", 25);
+    assert_eq!(node.driver.inventory.virtual_services().count(), 0, "nothing is judged twice");
+    node.settle();
+    assert_eq!(node.driver.kernel.table.len(), 2);
+    node.withdraw("web");
+    node.declare("web", 81);
+    node.withdraw("mail");
+    node.settle();
+    assert_eq!(
+        node.driver.kernel.table.keys().collect::<Vec<_>>(),
+        [&key(81)],
+        "in the order in which it came"
+    );
+}
+
+#[test]
 fn nobody_is_woken_for_the_vip_of_an_object_that_is_gone() {
     let mut node = Node::new();
     node.driver.kernel.strangers.insert(vip(), [2, 0, 0, 0, 0, 9]);

@@ -2,7 +2,7 @@
 //!
 //! What is told of punctuality and evenness is what they saw, the same way for everybody who checks.
 
-use std::net::{IpAddr, Ipv4Addr, TcpListener};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -13,9 +13,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::arrivals::Arrival;
 use crate::bench::network::Network;
-use crate::farm::{self, Farm, PORT};
+use crate::farm::{self, Farm};
 
-const BACKLOG: i32 = 65_535;
 /// So soon the listener hears that it is to refuse, or to end.
 const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 5_000_000 };
 
@@ -37,9 +36,6 @@ impl Servers {
     pub(super) fn start(network: &Network) -> Result<Self> {
         let wire = &network.wire;
         farm::settle(wire)?;
-        for setting in ["net.core.somaxconn", "net.ipv4.tcp_max_syn_backlog"] {
-            wire.set(setting, &BACKLOG.to_string())?;
-        }
         let shared = Arc::new(Shared {
             start: Instant::now(),
             refuse: AtomicBool::new(false),
@@ -94,7 +90,11 @@ fn serve(shared: &Shared) -> Result<()> {
         }
         let listener = match &mut listener {
             Some(listener) => listener,
-            none => none.insert(listen()?),
+            none => {
+                let listener = farm::listen()?;
+                listener.set_nonblocking(true)?;
+                none.insert(listener)
+            }
         };
         poll(&mut [PollFd::new(listener, PollFlags::IN)], Some(&LOOK)).context("poll")?;
         let mut batch = Vec::new();
@@ -113,13 +113,4 @@ fn serve(shared: &Shared) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn listen() -> Result<TcpListener> {
-    let listener =
-        TcpListener::bind((Ipv4Addr::UNSPECIFIED, PORT)).context("the real servers cannot listen")?;
-    listener.set_nonblocking(true)?;
-    // Again, with room for all of them at once.
-    rustix::net::listen(&listener, BACKLOG)?;
-    Ok(listener)
 }
