@@ -193,9 +193,13 @@ Private_Dirty:      7400 kB
     fn going_to_sleep_is_what_a_thread_does_of_itself() {
         let status = "Threads:\t1\nvoluntary_ctxt_switches:\t150\nnonvoluntary_ctxt_switches:\t545\n";
         assert_eq!(parse_sleeps(status), Some(150));
-        let before = sleeps(std::process::id()).unwrap();
-        std::thread::sleep(Duration::from_millis(1));
-        assert!(sleeps(std::process::id()).unwrap() > before);
+        // Threads of other tests end meanwhile, and theirs are counted no more.
+        crate::eventually::eventually("this thread sleeps", || {
+            let before = sleeps(std::process::id()).map_err(|error| error.to_string())?;
+            std::thread::sleep(Duration::from_millis(1));
+            let after = sleeps(std::process::id()).map_err(|error| error.to_string())?;
+            if after > before { Ok(()) } else { Err(format!("{before}, then {after}")) }
+        });
     }
 
     #[test]
