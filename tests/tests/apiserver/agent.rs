@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
+use std::thread;
 
 use lvs_lab::eventually::eventually;
 use lvs_lab::topology::{Host, Process};
@@ -22,7 +23,24 @@ pub(crate) struct Seat {
 pub(crate) struct Agent {
     host: Host,
     process: Process,
-    log: PathBuf,
+    log: Log,
+}
+
+/// What the agent and those before it in its seat have said; a test that fails shows it.
+struct Log(PathBuf);
+
+impl Log {
+    fn text(&self) -> String {
+        fs::read_to_string(&self.0).unwrap_or_default()
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            println!("{}", self.text());
+        }
+    }
 }
 
 impl Seat {
@@ -57,7 +75,7 @@ impl Seat {
             .stdout(output.try_clone().unwrap())
             .stderr(output);
         let process = self.host.spawn(&mut command).unwrap();
-        Agent { host: self.host.clone(), process, log }
+        Agent { host: self.host.clone(), process, log: Log(log) }
     }
 
     /// Starts it and waits until it is ready.
@@ -81,7 +99,7 @@ impl Agent {
     pub(crate) fn await_page(&self, path: &str, wish: &str, holds: impl Fn(&str) -> bool) -> String {
         eventually(wish, || {
             let page = self.page(path);
-            if holds(&page) { Ok(page) } else { Err(format!("{page}\n{}", self.log())) }
+            if holds(&page) { Ok(page) } else { Err(page) }
         })
     }
 
@@ -99,11 +117,11 @@ impl Agent {
     }
 
     pub(crate) fn log(&self) -> String {
-        fs::read_to_string(&self.log).unwrap_or_default()
+        self.log.text()
     }
 
     pub(crate) fn await_log(&self, wish: &str, words: &str) {
-        eventually(wish, || if self.log().contains(words) { Ok(()) } else { Err(self.log()) });
+        eventually(wish, || if self.log().contains(words) { Ok(()) } else { Err(String::new()) });
     }
 
     pub(crate) fn kill(self) {

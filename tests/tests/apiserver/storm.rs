@@ -51,14 +51,23 @@ fn text(value: &Value) -> String {
     value.as_str().expect("text").to_owned()
 }
 
+/// A write to an object's status.
+#[derive(Debug)]
+struct Write {
+    /// Its time in full seconds.
+    time: String,
+    /// What its condition Healthy says, if it has one.
+    healthy: String,
+}
+
 /// Every write to the objects of a kind from a moment on.
 struct Writes<'a> {
     kubectl: &'a Kubectl,
     kind: &'static str,
     /// All up to this version have been seen.
     version: String,
-    /// The time of each write in full seconds, by object.
-    times: BTreeMap<String, Vec<String>>,
+    /// By object.
+    seen: BTreeMap<String, Vec<Write>>,
     /// All objects as they are now.
     objects: BTreeMap<String, Value>,
 }
@@ -70,7 +79,7 @@ impl<'a> Writes<'a> {
         let version = text(&list["metadata"]["resourceVersion"]);
         let objects = list["items"].as_array_mut().unwrap().drain(..);
         let objects = objects.map(|object| (text(&object["metadata"]["name"]), object)).collect();
-        Self { kubectl, kind, version, times: BTreeMap::new(), objects }
+        Self { kubectl, kind, version, seen: BTreeMap::new(), objects }
     }
 
     /// Takes in what was written since, and in the next three seconds. A watch goes on where the one before
@@ -86,10 +95,11 @@ impl<'a> Writes<'a> {
             // Of several managers of the status the last one wrote.
             let managers = metadata["managedFields"].as_array().expect("a list").iter();
             let times = managers.filter(|fields| fields["subresource"] == "status");
-            let last = times.map(|fields| text(&fields["time"])).max().expect("one at least");
+            let time = times.map(|fields| text(&fields["time"])).max().expect("one at least");
+            let healthy = condition(&object, "Healthy")["message"].as_str().unwrap_or_default().to_owned();
             let name = text(&metadata["name"]);
             self.version = text(&metadata["resourceVersion"]);
-            self.times.entry(name.clone()).or_default().push(last);
+            self.seen.entry(name.clone()).or_default().push(Write { time, healthy });
             self.objects.insert(name, object);
         }
     }
@@ -135,7 +145,7 @@ fn servers_that_fail_at_once_are_one_status_write_each_and_one_a_second_of_their
         stage.kubectl.await_ready("virtualservices.lvs-operator.dev", name);
     }
     for writes in &mut writes {
-        writes.times.clear();
+        writes.seen.clear();
     }
 
     let kernel_writes = agent.metric("lvs_kernel_writes_total");
@@ -145,13 +155,21 @@ fn servers_that_fail_at_once_are_one_status_write_each_and_one_a_second_of_their
     writes.iter_mut().for_each(Writes::follow);
 
     let [real_servers, services] = writes;
-    assert_eq!(real_servers.times.len(), all as usize);
-    // One that was just being asked when all of them closed failed by a reset first, and says later that it refuses.
-    let often: Vec<_> = real_servers.times.iter().filter(|(_, times)| times.len() > 1).collect();
+    assert_eq!(real_servers.seen.len(), all as usize);
+    let often: Vec<_> = real_servers.seen.iter().filter(|(_, seen)| seen.len() > 1).collect();
     assert!(often.len() <= all as usize / 100, "written more than once: {often:?}");
-    assert_eq!(services.times.len(), 2, "{:?}", services.times);
-    for (name, times) in real_servers.times.iter().chain(&services.times) {
-        assert!(times.windows(2).all(|pair| pair[0] < pair[1]), "{name} within one second: {times:?}");
+    for (name, seen) in often {
+        // It was just being asked when all of them closed: it failed by a reset, and says later that it refuses.
+        let [first, second] = &seen[..] else { panic!("{name}: {seen:?}") };
+        let told = first.healthy.contains("reset by") && second.healthy.contains("refused by");
+        assert!(told, "{name}: {seen:?}");
+    }
+    assert_eq!(services.seen.len(), 2, "{:?}", services.seen);
+    for (name, seen) in real_servers.seen.iter().chain(&services.seen) {
+        assert!(
+            seen.windows(2).all(|pair| pair[0].time < pair[1].time),
+            "{name} within one second: {seen:?}"
+        );
     }
     for (name, reason) in [("web0", "NoneInService"), ("web1", "Panic")] {
         let service = stage.kubectl.get("virtualservices.lvs-operator.dev", name);

@@ -30,6 +30,8 @@ pub struct Schedule<I> {
     probes: BTreeMap<I, Entry>,
     /// Who is due at which tick, counted from the epoch.
     ticks: BTreeMap<u64, Vec<I>>,
+    /// Emptied lists of past ticks, for the ticks to come: each check would else pay for a list that grows anew.
+    spare: Vec<Vec<I>>,
     /// By their length.
     circles: BTreeMap<u64, Circle>,
     /// How many were ever added: each gets a jitter of its own.
@@ -59,7 +61,14 @@ struct Entry {
 impl<I: Copy + Ord> Schedule<I> {
     /// Without probes. Nothing is due before `epoch`.
     pub fn new(epoch: Instant) -> Self {
-        Self { epoch, probes: BTreeMap::new(), ticks: BTreeMap::new(), circles: BTreeMap::new(), added: 0 }
+        Self {
+            epoch,
+            probes: BTreeMap::new(),
+            ticks: BTreeMap::new(),
+            spare: Vec::new(),
+            circles: BTreeMap::new(),
+            added: 0,
+        }
     }
 
     /// Adds a probe, which is due the first time within its interval, and within a second and a tick. An id that
@@ -101,18 +110,21 @@ impl<I: Copy + Ord> Schedule<I> {
         let now = self.since_epoch(now);
         let mut due = Vec::new();
         while let Some(first) = self.ticks.first_entry().filter(|first| *first.key() <= now / TICK_NANOS) {
-            let (tick, ids) = first.remove_entry();
+            let (tick, mut ids) = first.remove_entry();
             let planned = tick * TICK_NANOS;
             due.reserve(ids.len());
-            for id in ids {
+            for id in ids.drain(..) {
                 let Some(entry) = self.probes.get_mut(&id) else { continue };
                 let next = entry.turn_from(now + entry.interval / 2);
                 entry.tick = tick_from(next);
                 let left_out = entry.left_out(planned, now, next);
                 due.push(Turn { id, planned: self.epoch + Duration::from_nanos(planned), left_out });
-                self.ticks.entry(entry.tick).or_default().push(id);
+                self.ticks.entry(entry.tick).or_insert_with(|| self.spare.pop().unwrap_or_default()).push(id);
             }
+            self.spare.push(ids);
         }
+        // As many as there are lists of ticks to come, which is enough for another turn of all circles.
+        self.spare.truncate(self.ticks.len());
         due
     }
 
