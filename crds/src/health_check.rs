@@ -1,5 +1,7 @@
 //! `healthCheck`: how it is found out whether a real server works.
 
+use std::ops::RangeInclusive;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -179,6 +181,21 @@ impl Default for HttpCheck {
     }
 }
 
+impl HttpCheck {
+    /// The statuses that one entry of `expectedStatuses` stands for, within 100..599: those of a range (`200-399`), or
+    /// one (`204`). None if it is neither.
+    pub fn statuses(entry: &str) -> Option<RangeInclusive<u16>> {
+        // `u16::from_str` would take a sign and leading zeros.
+        let status = |text: &str| -> Option<u16> {
+            let digits = text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_digit());
+            text.parse().ok().filter(|status| digits && (100..=599).contains(status))
+        };
+        let (first, last) = entry.split_once('-').unwrap_or((entry, entry));
+        let (first, last) = (status(first)?, status(last)?);
+        (first <= last).then_some(first..=last)
+    }
+}
+
 fn default_path() -> String {
     "/".to_owned()
 }
@@ -299,8 +316,8 @@ pub struct DnsCheck {
     /// The response code that counts as working: NOERROR or NXDOMAIN. Default: NOERROR.
     #[serde(default)]
     pub expected_rcode: DnsRcode,
-    /// One of the answers must be this, as text: an address, a name, or the text of a TXT record. Default:
-    /// any answer, also none.
+    /// One of the answers must be this, as text of 1..4096 characters: an IPv4 address for A, an IPv6 address for
+    /// AAAA, the text of a TXT record, a name for the others. Default: any answer, also none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected_answer: Option<String>,
 }

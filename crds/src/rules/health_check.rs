@@ -14,6 +14,10 @@ pub const MAX_CA: u64 = 65_536;
 /// Longest `bodyRegex`, in characters.
 pub const MAX_REGEX: u64 = 1024;
 
+/// Most bytes of memory that a compiled `bodyRegex` may take. Searching takes time in proportion to it and to the
+/// text, so this also bounds for how long a search can hold up other checks.
+pub const MAX_REGEX_MEMORY: usize = 256 * 1024;
+
 rules! {
     /// The rules of a health check's own fields and of the small kinds.
     HealthCheckRule
@@ -93,11 +97,21 @@ rules! {
         "name must be a DNS name of at most 253 characters: labels of 1..63 letters, digits, hyphens and underscores, such as example.com"
     }
 
-    /// Every answer contains nothing.
-    ExpectedAnswerIsNotEmpty {
+    /// Every answer contains nothing, and none is read further than to 4 KiB.
+    ExpectedAnswerHasALength {
         at: "spec.healthCheck.dns.expectedAnswer", field: "spec.healthCheck.dns.expectedAnswer",
-        Check::Cel("size(self) > 0"),
-        "expectedAnswer must not be empty: leave it out to take any answer"
+        Check::Text(4_096, "size(self) > 0"),
+        "expectedAnswer must have 1..4096 characters: leave it out to take any answer"
+    }
+
+    /// What no record of that type can say is never answered. Of names: RFC 1035, section 2.3.4, of any printable
+    /// characters (RFC 2317 has slashes).
+    ExpectedAnswerIsOfTheType {
+        at: "spec.healthCheck.dns", field: "spec.healthCheck.dns.expectedAnswer",
+        Check::Cel(
+            "!has(self.expectedAnswer) || size(self.expectedAnswer) < 1 || size(self.expectedAnswer) > 4096 || self.type == 'TXT' || (self.type == 'A' || self.type == 'AAAA' ? isIP(self.expectedAnswer) && ip(self.expectedAnswer).family() == (self.type == 'A' ? 4 : 6) : self.expectedAnswer == '.' || (self.expectedAnswer.matches('^[!-,/-~-]{1,63}([.][!-,/-~-]{1,63})*[.]?$') && (size(self.expectedAnswer) < 254 || (size(self.expectedAnswer) == 254 && self.expectedAnswer.endsWith('.')))))"
+        ),
+        "expectedAnswer must be what a record of the type says: an IPv4 address for A, an IPv6 address for AAAA, any text for TXT, a name for the others"
     }
 
     /// See [`MAX_DATAGRAM`].

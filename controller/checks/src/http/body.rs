@@ -2,15 +2,12 @@
 
 use std::sync::Arc;
 
+use lvs_crds::rules::MAX_REGEX_MEMORY;
 use regex::bytes::{Regex, RegexBuilder};
 
 use crate::failure::excerpt;
 use crate::prepared::PrepareError;
 use crate::shared::Shared;
-
-/// A compiled expression may take so many bytes. Searching takes time in proportion to it and to the text:
-/// so this also bounds for how long a search can hold up other checks.
-const REGEX_LIMIT: usize = 256 * 1024;
 
 static EXPRESSIONS: Shared<String, Regex> = Shared::new();
 
@@ -41,7 +38,7 @@ impl Expectation {
         let compile = |pattern: &str| {
             EXPRESSIONS.get_or_make(&pattern.to_owned(), || {
                 let mut builder = RegexBuilder::new(pattern);
-                builder.size_limit(REGEX_LIMIT).dfa_size_limit(REGEX_LIMIT);
+                builder.size_limit(MAX_REGEX_MEMORY).dfa_size_limit(MAX_REGEX_MEMORY);
                 builder.build().map_err(|error| PrepareError::Regex(error.to_string()))
             })
         };

@@ -2,6 +2,8 @@
 
 use std::ops::RangeInclusive;
 
+use lvs_crds::HttpCheck;
+
 use crate::prepared::PrepareError;
 
 /// The statuses that count as working.
@@ -14,25 +16,14 @@ impl Statuses {
         if entries.is_empty() {
             return Ok(Self(vec![200..=399]));
         }
-        let range = |entry: &String| range(entry).ok_or_else(|| PrepareError::Status(entry.clone()));
+        let range =
+            |entry: &String| HttpCheck::statuses(entry).ok_or_else(|| PrepareError::Status(entry.clone()));
         entries.iter().map(range).collect::<Result<_, _>>().map(Self)
     }
 
     pub(crate) fn contain(&self, status: u16) -> bool {
         self.0.iter().any(|range| range.contains(&status))
     }
-}
-
-fn range(entry: &str) -> Option<RangeInclusive<u16>> {
-    let (first, last) = entry.split_once('-').unwrap_or((entry, entry));
-    let (first, last) = (status(first)?, status(last)?);
-    (first <= last).then_some(first..=last)
-}
-
-/// Three digits, 100 to 599. (`u16::from_str` would take a sign and leading zeros.)
-fn status(text: &str) -> Option<u16> {
-    let digits = text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_digit());
-    text.parse().ok().filter(|status| digits && (100..=599).contains(status))
 }
 
 #[cfg(test)]
@@ -65,7 +56,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_is_a_range_within_the_statuses_or_refused(entry in "[0-9 +-]{0,9}|\\PC*") {
-            if let Some(range) = range(&entry) {
+            if let Some(range) = HttpCheck::statuses(&entry) {
                 prop_assert!(*range.start() >= 100 && range.start() <= range.end() && *range.end() <= 599);
             }
         }

@@ -1,14 +1,9 @@
-//! What the texts of a health check mean: statuses, regular expressions, certificates, names.
+//! What the texts of a health check mean: regular expressions, certificates, names.
 
-use std::ops::RangeInclusive;
-
-use lvs_crds::rules::MAX_REGEX;
+use lvs_crds::rules::{MAX_REGEX, MAX_REGEX_MEMORY};
 use regex::bytes::{Regex, RegexBuilder};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, ServerName};
-
-/// Most bytes of memory that one `bodyRegex` may take: anybody who may write an object may write one.
-const REGEX_MEMORY: usize = 256 * 1024;
 
 /// The regular expression of `bodyRegex`, as it meets a body. `None` if it is none, is longer than the rule
 /// allows, or would take more memory than a check is worth.
@@ -16,7 +11,7 @@ pub(crate) fn body_regex(text: &str) -> Option<Regex> {
     if text.chars().count() as u64 > MAX_REGEX {
         return None;
     }
-    RegexBuilder::new(text).size_limit(REGEX_MEMORY).dfa_size_limit(REGEX_MEMORY).build().ok()
+    RegexBuilder::new(text).size_limit(MAX_REGEX_MEMORY).dfa_size_limit(MAX_REGEX_MEMORY).build().ok()
 }
 
 /// The certificates of `ca`, which is PEM. `None` if there is none, or if one of them cannot be read.
@@ -30,16 +25,4 @@ pub(crate) fn authorities(pem: &str) -> Option<Vec<CertificateDer<'static>>> {
 /// Whether a certificate can have this name.
 pub(crate) fn is_server_name(text: &str) -> bool {
     ServerName::try_from(text).is_ok()
-}
-
-/// The statuses of one entry of `expectedStatuses`, within 100..599. `None` if it is neither a status nor a range.
-pub(crate) fn statuses(entry: &str) -> Option<RangeInclusive<u16>> {
-    let status = |text: &str| -> Option<u16> {
-        let digits = text.len() == 3 && text.bytes().all(|letter| letter.is_ascii_digit());
-        let status = if digits { text.parse().ok()? } else { return None };
-        (100..=599).contains(&status).then_some(status)
-    };
-    let (from, to) = entry.split_once('-').unwrap_or((entry, entry));
-    let range = status(from)?..=status(to)?;
-    (!range.is_empty()).then_some(range)
 }

@@ -1,9 +1,10 @@
 //! The rules of `spec.healthCheck`.
 
 use lvs_crds::rules::{Check, HealthCheckRule, HttpRule, MAX_DATAGRAM, Rule, Scheme, TlsPlace, TlsRule};
-use lvs_crds::{HealthCheck, HttpCheck, HttpMethod, HttpsCheck, TlsOptions};
+use lvs_crds::{DnsType, HealthCheck, HttpCheck, HttpMethod, HttpsCheck, TlsOptions};
 
 use super::{Breach, address, items, out_of_range, too_long, violations};
+use crate::Family;
 use crate::health::texts;
 use crate::validate::Violation;
 
@@ -34,10 +35,7 @@ pub(super) fn broken(check: Option<&HealthCheck>) -> Vec<Violation> {
 }
 
 /// Whether the source address is one in canonical form, but of another family than this address.
-pub(super) fn source_is_of_another_family(
-    check: Option<&HealthCheck>,
-    family: Option<crate::Family>,
-) -> bool {
+pub(super) fn source_is_of_another_family(check: Option<&HealthCheck>, family: Option<Family>) -> bool {
     let source = check.and_then(|check| check.source_address.as_deref());
     let source = source.filter(|source| !address::is_not_canonical(source)).and_then(address::family);
     source.zip(family).is_some_and(|(source, family)| source != family)
@@ -88,9 +86,15 @@ fn own_breach(rule: HealthCheckRule, check: &HealthCheck) -> Breach {
             .is_some_and(|text| address::parse(text).is_none() || address::is_not_canonical(text)),
         Own::CheckMarkInRange => firewall_mark.is_some_and(|mark| out_of_range(rule.rule(), mark)),
         Own::DnsNameIsValid => dns.as_ref().is_some_and(|dns| !is_dns_name(&dns.name)),
-        Own::ExpectedAnswerIsNotEmpty => {
-            dns.as_ref().and_then(|dns| dns.expected_answer.as_deref()).is_some_and(str::is_empty)
+        Own::ExpectedAnswerHasALength => {
+            let answer = dns.as_ref().and_then(|dns| dns.expected_answer.as_deref());
+            answer.is_some_and(|answer| answer.is_empty() || too_long_text(rule.rule(), answer))
         }
+        Own::ExpectedAnswerIsOfTheType => dns.as_ref().is_some_and(|dns| {
+            let length = Own::ExpectedAnswerHasALength.rule();
+            let answer = dns.expected_answer.as_deref().filter(|answer| !answer.is_empty());
+            answer.is_some_and(|answer| !too_long_text(length, answer) && !is_answer(dns.type_, answer))
+        }),
         Own::SendFitsADatagram => udp.as_ref().is_some_and(|udp| udp.send.len() > MAX_DATAGRAM),
         Own::ExpectIsNotEmpty => {
             udp.as_ref().and_then(|udp| udp.expect.as_deref()).is_some_and(str::is_empty)
@@ -132,7 +136,7 @@ fn http_breach(rule: HttpRule, here: Rule, request: &HttpCheck) -> Breach {
             too_long_text(here, value) || !value.bytes().all(|byte| matches!(byte, b' '..=b'~'))
         }),
         HttpRule::AtMostStatuses => too_long(here, expected_statuses).into(),
-        HttpRule::StatusIsValid => items(expected_statuses, |entry| texts::statuses(entry).is_none()),
+        HttpRule::StatusIsValid => items(expected_statuses, |entry| HttpCheck::statuses(entry).is_none()),
         HttpRule::BodyContainsIsNotEmpty => body_contains.as_deref().is_some_and(str::is_empty).into(),
         HttpRule::BodyRegexIsValid => {
             body_regex.as_deref().is_some_and(|text| texts::body_regex(text).is_none()).into()
@@ -169,10 +173,24 @@ fn consists_of(text: &str, others: &[u8]) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || others.contains(&byte))
 }
 
-/// Labels of 1..63 characters, 253 in all; a dot at the end and the root's lone dot are fine.
 fn is_dns_name(name: &str) -> bool {
+    is_name_of(name, |label| consists_of(label, b"_-"))
+}
+
+/// Whether a record of this type can say this.
+fn is_answer(type_: DnsType, text: &str) -> bool {
+    match type_ {
+        DnsType::A => address::family(text) == Some(Family::IPv4),
+        DnsType::Aaaa => address::family(text) == Some(Family::IPv6),
+        DnsType::Txt => true,
+        DnsType::Cname | DnsType::Mx | DnsType::Ns | DnsType::Ptr | DnsType::Soa | DnsType::Srv => {
+            is_name_of(text, |label| !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_graphic()))
+        }
+    }
+}
+
+/// Such labels of at most 63 characters, 253 in all; a dot at the end and the root's lone dot are fine.
+fn is_name_of(name: &str, label: impl Fn(&str) -> bool) -> bool {
     let relative = name.strip_suffix('.').unwrap_or(name);
-    name == "."
-        || (relative.len() <= 253
-            && relative.split('.').all(|label| label.len() <= 63 && consists_of(label, b"_-")))
+    name == "." || (relative.len() <= 253 && relative.split('.').all(|part| part.len() <= 63 && label(part)))
 }

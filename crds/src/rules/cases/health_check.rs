@@ -5,6 +5,8 @@ use serde_json::{Value, json};
 use super::{Breach, Case, Expected};
 use crate::rules::{HealthCheckRule as Own, HttpRule, Rule, Scheme, TlsPlace, TlsRule};
 
+const EXPECTED_ANSWER: &str = ".dns.expectedAnswer";
+
 /// A certificate authority that signed nothing anywhere.
 const CA: &str = include_str!("ca.pem");
 
@@ -77,6 +79,10 @@ fn asking(name: &str) -> Value {
     one("dns", &json!({"name": name}))
 }
 
+fn answer(record: &str, answer: &str) -> Value {
+    one("dns", &json!({"name": "example.com", "type": record, "expectedAnswer": answer}))
+}
+
 /// A DNS name of so many characters, in labels of at most 50.
 fn name_of(length: usize) -> String {
     let mut name = "a".repeat(length);
@@ -122,6 +128,14 @@ fn accepted() -> Vec<(&'static str, Value)> {
                 "expectedAnswer": "a"}),
             ),
         ),
+        ("an address, in answer to the type that is the default", {
+            one("dns", &json!({"name": "example.com", "expectedAnswer": "192.0.2.1"}))
+        }),
+        ("an IPv6 address in answer", answer("AAAA", "2001:DB8:0::1")),
+        ("the longest text", answer("TXT", &"ö".repeat(4_096))),
+        ("a name with a slash", answer("CNAME", "1.0/25.2.0.192.in-addr.arpa.")),
+        ("the longest name as an answer", answer("PTR", &format!("{}.", name_of(253)))),
+        ("the root as an answer", answer("NS", ".")),
         ("the root of all names", asking(".")),
         ("the longest name", asking(&name_of(253))),
         ("the longest name with its dot", asking(&format!("{}.", name_of(253)))),
@@ -139,6 +153,8 @@ fn broken() -> Vec<(&'static str, Value, Rule, &'static str)> {
     let grpc = |fields: &Value| one("grpc", &json!({"tls": fields}));
     let status = || plain(HttpRule::StatusIsValid);
     let name = || Own::DnsNameIsValid.rule();
+    let (length, of_the_type) =
+        (|| Own::ExpectedAnswerHasALength.rule(), || Own::ExpectedAnswerIsOfTheType.rule());
     let no_certificate = CA.replace("CERTIFICATE", "PUBLIC KEY");
     let (no_base64, cut) = (CA.replace("MII", "!!!"), CA.replace("MII", "MIH"));
     vec![
@@ -193,9 +209,18 @@ fn broken() -> Vec<(&'static str, Value, Rule, &'static str)> {
         (
             "an empty answer",
             one("dns", &json!({"name": "web.example", "expectedAnswer": ""})),
-            Own::ExpectedAnswerIsNotEmpty.rule(),
-            ".dns.expectedAnswer",
+            length(),
+            EXPECTED_ANSWER,
         ),
+        ("an answer of 4097 letters", answer("TXT", &"a".repeat(4_097)), length(), EXPECTED_ANSWER),
+        ("a name in answer to A", answer("A", "web.example"), of_the_type(), EXPECTED_ANSWER),
+        ("an IPv6 address in answer to A", answer("A", "2001:db8::1"), of_the_type(), EXPECTED_ANSWER),
+        ("an IPv4 address in answer to AAAA", answer("AAAA", "192.0.2.1"), of_the_type(), EXPECTED_ANSWER),
+        ("a blank in the name of an answer", answer("CNAME", "web example"), of_the_type(), EXPECTED_ANSWER),
+        ("a label of 64 in an answer", answer("MX", &"a".repeat(64)), of_the_type(), EXPECTED_ANSWER),
+        ("an answer of two dots", answer("NS", ".."), of_the_type(), EXPECTED_ANSWER),
+        ("a name of 254 as an answer", answer("SRV", &name_of(254)), of_the_type(), EXPECTED_ANSWER),
+        ("a name of 255 as an answer", answer("SOA", &name_of(255)), of_the_type(), EXPECTED_ANSWER),
         (
             "513 bytes",
             one("udp", &json!({"send": "a".repeat(513)})),
