@@ -40,8 +40,30 @@ fn open(target: &Target, kind: Type, protocol: Option<Protocol>) -> Result<Socke
 /// A TCP connection, which ends by a reset when it is dropped: nothing stays in `TIME_WAIT`, here or at the
 /// server.
 pub(crate) async fn tcp(target: &Target, deadline: &Deadline) -> Result<TcpStream, Failure> {
+    tcp_with(None, target, deadline).await
+}
+
+/// The same with a socket of [`Sockets`](crate::Sockets), unless it refuses at once: then with a new one.
+pub(crate) async fn tcp_with(
+    used: Option<Socket>,
+    target: &Target,
+    deadline: &Deadline,
+) -> Result<TcpStream, Failure> {
+    let address = target.socket_address();
+    let begun = used.and_then(|socket| Some((begin(&socket, address).ok()?, socket)));
+    let (pending, socket) = begun.map_or_else(|| begin_anew(target), Ok)?;
+    connected(socket, pending, address, target.peer(), deadline).await
+}
+
+/// Begins to connect with a new socket. Says whether that is still going on.
+fn begin_anew(target: &Target) -> Result<(bool, Socket), Failure> {
     let socket = open(target, Type::STREAM, None)?;
-    connect(socket, target.socket_address(), target.peer(), deadline).await
+    socket
+        .set_linger(Some(Duration::ZERO))
+        .map_err(|error| Failure::local("set how a connection ends", &error))?;
+    let pending = begin(&socket, target.socket_address())
+        .map_err(|error| Failure::sending(target.peer(), "connect", &error))?;
+    Ok((pending, socket))
 }
 
 /// Requests are small and wait for their answer: Nagle's algorithm would only hold them back.
@@ -49,20 +71,23 @@ pub(crate) fn send_at_once(stream: &TcpStream) -> Result<(), Failure> {
     stream.set_nodelay(true).map_err(|error| Failure::local("set how a connection sends", &error))
 }
 
-async fn connect(
+/// Begins to connect. Says whether that is still going on.
+fn begin(socket: &Socket, address: SocketAddr) -> io::Result<bool> {
+    match socket.connect(&address.into()) {
+        Ok(()) => Ok(false),
+        Err(error) if error.raw_os_error() == Some(IN_PROGRESS) => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
+/// Waits until the connection is made.
+async fn connected(
     socket: Socket,
+    pending: bool,
     address: SocketAddr,
     peer: Peer,
     deadline: &Deadline,
 ) -> Result<TcpStream, Failure> {
-    socket
-        .set_linger(Some(Duration::ZERO))
-        .map_err(|error| Failure::local("set how a connection ends", &error))?;
-    let pending = match socket.connect(&address.into()) {
-        Ok(()) => false,
-        Err(error) if error.raw_os_error() == Some(IN_PROGRESS) => true,
-        Err(error) => return Err(Failure::sending(peer, "connect", &error)),
-    };
     let stream =
         TcpStream::from_std(socket.into()).map_err(|error| Failure::local("poll a socket", &error))?;
     if pending {
@@ -155,7 +180,8 @@ mod tests {
         let own = socket.local_addr().unwrap().as_socket().unwrap();
         let peer = Peer { address: own.ip(), port: Some(own.port()) };
         let deadline = Deadline::after(Duration::from_millis(300), peer);
-        let failure = connect(socket, own, peer, &deadline).await.unwrap_err();
+        let pending = begin(&socket, own).unwrap();
+        let failure = connected(socket, pending, own, peer, &deadline).await.unwrap_err();
         assert_eq!(failure, Failure::Refused { peer });
     }
 }

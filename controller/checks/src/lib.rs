@@ -7,12 +7,14 @@
 //! ```no_run
 //! use std::time::Duration;
 //!
-//! use lvs_checks::{Kind, Prepared, Target, check};
+//! use lvs_checks::{Kind, Prepared, Sockets, Target, check};
 //!
 //! # async fn example() -> Result<(), lvs_checks::PrepareError> {
 //! let target = Target { address: [192, 168, 40, 12].into(), port: Some(80), source: None, mark: None };
 //! let prepared = Prepared::new(&Kind::Tcp, &target)?;
-//! match check(&prepared, &target, Duration::from_secs(2)).await {
+//! // For all checks to come.
+//! let sockets = Sockets::default();
+//! match check(&prepared, &target, Duration::from_secs(2), &sockets).await {
 //!     Ok(()) => println!("works"),
 //!     Err(failure) if failure.is_ours() => println!("not known: {failure}"),
 //!     Err(failure) => println!("does not work ({}): {failure}", failure.reason()),
@@ -23,8 +25,8 @@
 //!
 //! # What a caller can rely on
 //! - A check ends at its timeout at the latest, plus what the runtime is late by. It starts no task and no
-//!   thread, and when it ends, or is dropped before, its socket is closed and nothing is left behind: TCP
-//!   connections end by a reset, so none stays in `TIME_WAIT`.
+//!   thread, and when it ends, or is dropped before, its connection is ended and nothing is left behind: TCP
+//!   connections end by a reset, so none stays in `TIME_WAIT`. [`Sockets`] keeps a few sockets without a connection.
 //! - What a server sends is looked at up to a limit in bytes that each protocol's file names, and what a
 //!   failure quotes of it is short and printable.
 //! - Failures of this host are told apart by [`Failure::is_ours`]: they say nothing about the server.
@@ -34,7 +36,7 @@
 //! |---|---|---|
 //! | `kind`, `prepared`, `shared` | what is asked, made ready once, and shared between checks | no |
 //! | `failure` | why a check failed, in words and as a label | no |
-//! | `dial`, `drive`, `deadline` | sockets with source and mark; the timeout | yes |
+//! | `dial`, `sockets`, `drive`, `deadline` | sockets with source and mark, or used again; the timeout | yes |
 //! | `tcp`, `http`, `tls`, `grpc`, `dns`, `udp`, `ping` | a protocol each | yes |
 //! | `http::{statuses, body}`, `dns::message`, `grpc::answer`, `ping::echo` | what answers say | no |
 //! | `fuzzing` | what is fed anything, for property tests and fuzzers | no |
@@ -53,6 +55,7 @@ mod kind;
 mod ping;
 mod prepared;
 mod shared;
+mod sockets;
 mod tcp;
 mod tls;
 mod udp;
@@ -62,3 +65,4 @@ pub use kind::Target;
 /// What a real server is asked; the settings are the API's own, with its rules taken as kept.
 pub use lvs_crds::CheckKind as Kind;
 pub use prepared::{PrepareError, Prepared, check};
+pub use sockets::Sockets;

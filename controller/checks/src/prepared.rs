@@ -10,7 +10,7 @@ use crate::grpc::GrpcProbe;
 use crate::http::HttpProbe;
 use crate::tls::Tls;
 use crate::udp::UdpProbe;
-use crate::{Kind, Target};
+use crate::{Kind, Sockets, Target};
 use crate::{dns, grpc, http, ping, tcp, tls, udp};
 
 /// Why a check cannot be made: each is a fault of its settings, to be shown to who wrote them.
@@ -98,15 +98,21 @@ impl Prepared {
     }
 }
 
-/// Asks once. It ends after `timeout` at the latest, and nothing of it lives on after that.
+/// Asks once. It ends after `timeout` at the latest, and nothing of it lives on after that but sockets without a
+/// connection, for other checks, in `sockets`.
 ///
 /// # Panics
 /// Outside of a tokio runtime that has I/O and time enabled.
-pub async fn check(prepared: &Prepared, target: &Target, timeout: Duration) -> Result<(), Failure> {
+pub async fn check(
+    prepared: &Prepared,
+    target: &Target,
+    timeout: Duration,
+    sockets: &Sockets,
+) -> Result<(), Failure> {
     let deadline = Deadline::after(timeout, target.peer());
     // The larger futures are boxed, so that the many TCP checks are small.
     match &prepared.0 {
-        Probe::Tcp => tcp::check(target, &deadline).await,
+        Probe::Tcp => tcp::check(target, &deadline, sockets).await,
         Probe::Http(probe) => Box::pin(http::check(probe, None, target, &deadline)).await,
         Probe::Https(both) => Box::pin(http::check(&both.0, Some(&both.1), target, &deadline)).await,
         Probe::Grpc(probe) => Box::pin(grpc::check(probe, target, &deadline)).await,
@@ -126,7 +132,8 @@ mod tests {
 
         let target = Target { address: [192, 0, 2, 1].into(), port: Some(80), source: None, mark: None };
         let prepared = Prepared::new(&Kind::Tcp, &target).unwrap();
-        let check = check(&prepared, &target, Duration::from_secs(1));
+        let sockets = Sockets::default();
+        let check = check(&prepared, &target, Duration::from_secs(1), &sockets);
         is_send(&check);
         // Ten thousand at a time are not unheard of.
         assert!(size_of_val(&check) <= 1024, "{} bytes", size_of_val(&check));

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
-use lvs_checks::{Failure, Prepared, Target};
+use lvs_checks::{Failure, Prepared, Sockets, Target};
 use lvs_plan::health::{Probe, Schedule, Terms, Track, Verdict};
 use tracing::warn;
 
@@ -24,10 +24,17 @@ const COMPLAINT_PAUSE: Duration = Duration::from_secs(60);
 /// So many more results are taken in before orders and the time are looked at again.
 const TOGETHER: usize = 64;
 
+/// What a check needs.
+struct Check {
+    prepared: Prepared,
+    target: Target,
+    sockets: Arc<Sockets>,
+}
+
 /// A probe that is watched.
 struct Watched {
     probe: Probe,
-    check: Arc<(Prepared, Target)>,
+    check: Arc<Check>,
     track: Track,
     under_way: bool,
     /// Its turn came while it was under way, as it does where the timeout is as long as the interval.
@@ -86,6 +93,8 @@ pub(super) struct Round {
     /// How often the tallies were asked for.
     asked: u32,
     clock: Clock,
+    /// Of all checks.
+    sockets: Arc<Sockets>,
 }
 
 impl Round {
@@ -102,6 +111,7 @@ impl Round {
             lateness: Lateness::default(),
             asked: 0,
             clock: Clock::new(),
+            sockets: Arc::default(),
         }
     }
 
@@ -120,7 +130,9 @@ impl Round {
             return;
         }
         let check = match prepare(&probe) {
-            Ok(check) => Arc::new(check),
+            Ok((prepared, target)) => {
+                Arc::new(Check { prepared, target, sockets: Arc::clone(&self.sockets) })
+            }
             Err(words) => {
                 warn!(address = %probe.address, kind = probe.terms.kind.as_str(), words, "a health check cannot be made");
                 let failure = Some(format!("the check cannot be made: {words}").into());
@@ -221,10 +233,10 @@ impl Round {
         let check = Arc::clone(&watched.check);
         let timeout = watched.probe.terms.timeout;
         self.under_way.push(Box::pin(async move {
-            let (prepared, target) = &*check;
+            let Check { prepared, target, sockets } = &*check;
             let begun = Instant::now();
             let late = begun.saturating_duration_since(planned);
-            let result = lvs_checks::check(prepared, target, timeout).await;
+            let result = lvs_checks::check(prepared, target, timeout, sockets).await;
             Done { id, late, took: begun.elapsed(), result }
         }));
     }

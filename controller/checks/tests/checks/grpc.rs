@@ -244,7 +244,8 @@ async fn nothing_of_a_check_that_is_dropped_stays() {
     let target = target(address);
     let prepared = Prepared::new(&check(), &target).unwrap();
     let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
-    let asking = lvs_checks::check(&prepared, &target, Duration::from_secs(60));
+    let sockets = lvs_checks::Sockets::default();
+    let asking = lvs_checks::check(&prepared, &target, Duration::from_secs(60), &sockets);
     assert!(tokio::time::timeout(Duration::from_millis(300), asking).await.is_err());
     // The server's own: the listener, and the connection unless it has ended by now.
     assert!(tokio::runtime::Handle::current().metrics().num_alive_tasks() <= tasks + 1);

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use lvs_checks::{Failure, Kind, Prepared, REASONS, Target, check};
+use lvs_checks::{Failure, Kind, Prepared, REASONS, Sockets, Target, check};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
@@ -23,7 +23,7 @@ pub(crate) fn target(address: SocketAddr) -> Target {
 pub(crate) async fn ask_within(timeout: Duration, kind: &Kind, target: &Target) -> Result<(), Failure> {
     let prepared = Prepared::new(kind, target).expect("the check can be made");
     let began = Instant::now();
-    let result = check(&prepared, target, timeout).await;
+    let result = check(&prepared, target, timeout, &Sockets::default()).await;
     assert!(began.elapsed() < timeout + LATE, "{kind:?} took {:?}", began.elapsed());
     if let Err(failure) = &result {
         assert!(REASONS.contains(&failure.reason()), "{failure:?}");
