@@ -316,7 +316,7 @@ pub struct DnsCheck {
     /// The response code that counts as working: NOERROR or NXDOMAIN. Default: NOERROR.
     #[serde(default)]
     pub expected_rcode: DnsRcode,
-    /// One of the answers must be this, as text of 1..4096 characters: an IPv4 address for A, an IPv6 address for
+    /// One of the answers must be this, as text of 1..4096 bytes, not beside NXDOMAIN: an IPv4 address for A, an IPv6 address for
     /// AAAA, the text of a TXT record, a name for the others. Default: any answer, also none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected_answer: Option<String>,

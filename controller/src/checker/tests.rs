@@ -85,4 +85,22 @@ proptest! {
         let prepared = Prepared::new(&CheckKind::Http(request), &target);
         prop_assert!(!is_allowed || prepared.is_ok(), "{:?}", prepared.err());
     }
+
+    #[test]
+    fn every_question_that_the_rules_allow_can_be_asked(
+        name in "[a-z0-9_.-]{1,12}",
+        record in prop::sample::select(vec!["A", "AAAA", "CNAME", "MX", "NS", "PTR", "SOA", "SRV", "TXT"]),
+        answer in prop_oneof![
+            "[!-~]{1,12}", "[a-z./*-]{1,70}", "[0-9.]{7,9}", "[0-9a-f:.]{2,12}", "\\PC{1,5}",
+        ],
+    ) {
+        let dns = json!({"name": name, "type": record, "expectedAnswer": answer});
+        let spec = json!({"address": "10.0.0.1", "healthCheck": {"dns": dns}});
+        let spec: RealServerSpec = serde_json::from_value(spec).expect("a real server");
+        let is_allowed = lvs_plan::validate::real_server(&spec).is_ok();
+        let target = Target { address: [127, 0, 0, 1].into(), port: Some(53), source: None, mark: None };
+        let check = serde_json::from_value(dns).expect("a DNS check");
+        let prepared = Prepared::new(&CheckKind::Dns(check), &target);
+        prop_assert!(!is_allowed || prepared.is_ok(), "{:?}", prepared.err());
+    }
 }

@@ -8,6 +8,9 @@ pub const MAX_ENTRIES: u64 = 16;
 /// Longest `udp.send`, in bytes: it fits one packet on every link.
 pub const MAX_DATAGRAM: usize = 512;
 
+/// Longest `dns.expectedAnswer`, in bytes: so much of an answer is read.
+pub const MAX_ANSWER: usize = 4096;
+
 /// Longest `ca`, in characters.
 pub const MAX_CA: u64 = 65_536;
 
@@ -100,16 +103,23 @@ rules! {
     /// Every answer contains nothing, and none is read further than to 4 KiB.
     ExpectedAnswerHasALength {
         at: "spec.healthCheck.dns.expectedAnswer", field: "spec.healthCheck.dns.expectedAnswer",
-        Check::Text(4_096, "size(self) > 0"),
-        "expectedAnswer must have 1..4096 characters: leave it out to take any answer"
+        Check::Text(4_096, "size(self) > 0 && size(bytes(self)) <= 4096"),
+        "expectedAnswer must have 1..4096 bytes: leave it out to take any answer"
+    }
+
+    /// RFC 2308, section 2.1: where a name does not exist there is no record of it.
+    ExpectedAnswerNeedsNoerror {
+        at: "spec.healthCheck.dns", field: "spec.healthCheck.dns.expectedAnswer",
+        Check::Cel("!has(self.expectedAnswer) || self.expectedRcode != 'NXDOMAIN'"),
+        "expectedAnswer must be left out beside expectedRcode NXDOMAIN, which is the answer for a name without records"
     }
 
     /// What no record of that type can say is never answered. Of names: RFC 1035, section 2.3.4, of any printable
-    /// characters (RFC 2317 has slashes).
+    /// characters (RFC 2317 has slashes). IPv4-mapped IPv6 addresses are left to IPv4, as `isIP` does.
     ExpectedAnswerIsOfTheType {
         at: "spec.healthCheck.dns", field: "spec.healthCheck.dns.expectedAnswer",
         Check::Cel(
-            "!has(self.expectedAnswer) || size(self.expectedAnswer) < 1 || size(self.expectedAnswer) > 4096 || self.type == 'TXT' || (self.type == 'A' || self.type == 'AAAA' ? isIP(self.expectedAnswer) && ip(self.expectedAnswer).family() == (self.type == 'A' ? 4 : 6) : self.expectedAnswer == '.' || (self.expectedAnswer.matches('^[!-,/-~-]{1,63}([.][!-,/-~-]{1,63})*[.]?$') && (size(self.expectedAnswer) < 254 || (size(self.expectedAnswer) == 254 && self.expectedAnswer.endsWith('.')))))"
+            "!has(self.expectedAnswer) || size(self.expectedAnswer) < 1 || size(bytes(self.expectedAnswer)) > 4096 || self.type == 'TXT' || (self.type == 'A' || self.type == 'AAAA' ? isIP(self.expectedAnswer) && ip(self.expectedAnswer).family() == (self.type == 'A' ? 4 : 6) : self.expectedAnswer == '.' || (self.expectedAnswer.matches('^[!-,/-~-]{1,63}([.][!-,/-~-]{1,63})*[.]?$') && (size(self.expectedAnswer) < 254 || (size(self.expectedAnswer) == 254 && self.expectedAnswer.endsWith('.')))))"
         ),
         "expectedAnswer must be what a record of the type says: an IPv4 address for A, an IPv6 address for AAAA, any text for TXT, a name for the others"
     }

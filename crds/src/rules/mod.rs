@@ -18,8 +18,8 @@ mod virtual_service;
 
 pub use director::{DirectorRule, MAX_TIMEOUT_SECONDS};
 pub use health_check::{
-    HealthCheckRule, HttpRule, MAX_CA, MAX_DATAGRAM, MAX_ENTRIES, MAX_REGEX, MAX_REGEX_MEMORY, Scheme,
-    TlsPlace, TlsRule, of_health_check,
+    HealthCheckRule, HttpRule, MAX_ANSWER, MAX_CA, MAX_DATAGRAM, MAX_ENTRIES, MAX_REGEX, MAX_REGEX_MEMORY,
+    Scheme, TlsPlace, TlsRule, of_health_check,
 };
 pub use real_server::{MAX_THRESHOLD, MAX_WEIGHT, RealServerRule};
 pub use virtual_service::{

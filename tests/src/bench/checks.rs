@@ -5,7 +5,7 @@
 //! | [`scale`] | how many real servers, how often, for how many services |
 //! | [`record`] | what is to be measured, and what was |
 //! | [`measure`] | the measurements, one after the other |
-//! | [`bare`] | the floor: the same connections and nothing else |
+//! | [`bare`] | a loop that makes the same connections and nothing else |
 //! | `servers`, `arrivals` | the real servers, and what they saw |
 //! | `probes` | what the kernel was asked to do |
 //! | `goal`, [`report`] | from figures to tables |

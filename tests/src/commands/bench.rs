@@ -83,7 +83,7 @@ struct Program {
 /// Health checks: what they cost, how punctual and even they are, and what a server that flaps makes in the kernel.
 ///
 /// rate      TCP checks of many real servers by the agent, by keepalived with `TCP_CHECK`, and by a bare loop that makes the
-///           same connections and nothing else: processor time for each, memory, and the schedule as the servers saw it
+///           same connections, each with a new socket, and nothing else: processor time for each, memory, and the schedule as the servers saw it
 /// sharing   real servers that serve ten services each: the agent checks them once, keepalived ten times
 /// flapping  all real servers fail or return every second, and the kernel is asked what it was told to do
 ///

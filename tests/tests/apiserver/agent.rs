@@ -129,6 +129,10 @@ impl Agent {
     }
 
     pub(crate) fn terminate(self) -> ExitStatus {
-        self.process.terminate().unwrap()
+        let status = self.process.terminate().unwrap();
+        if !status.success() {
+            println!("{}", self.log.text());
+        }
+        status
     }
 }

@@ -1,7 +1,9 @@
 //! The rules of `spec.healthCheck`.
 
-use lvs_crds::rules::{Check, HealthCheckRule, HttpRule, MAX_DATAGRAM, Rule, Scheme, TlsPlace, TlsRule};
-use lvs_crds::{DnsType, HealthCheck, HttpCheck, HttpMethod, HttpsCheck, TlsOptions};
+use lvs_crds::rules::{
+    Check, HealthCheckRule, HttpRule, MAX_ANSWER, MAX_DATAGRAM, Rule, Scheme, TlsPlace, TlsRule,
+};
+use lvs_crds::{DnsRcode, DnsType, HealthCheck, HttpCheck, HttpMethod, HttpsCheck, TlsOptions};
 
 use super::{Breach, address, items, out_of_range, too_long, violations};
 use crate::Family;
@@ -88,12 +90,15 @@ fn own_breach(rule: HealthCheckRule, check: &HealthCheck) -> Breach {
         Own::DnsNameIsValid => dns.as_ref().is_some_and(|dns| !is_dns_name(&dns.name)),
         Own::ExpectedAnswerHasALength => {
             let answer = dns.as_ref().and_then(|dns| dns.expected_answer.as_deref());
-            answer.is_some_and(|answer| answer.is_empty() || too_long_text(rule.rule(), answer))
+            answer.is_some_and(|answer| !(1..=MAX_ANSWER).contains(&answer.len()))
         }
+        Own::ExpectedAnswerNeedsNoerror => dns
+            .as_ref()
+            .is_some_and(|dns| dns.expected_answer.is_some() && dns.expected_rcode == DnsRcode::Nxdomain),
         Own::ExpectedAnswerIsOfTheType => dns.as_ref().is_some_and(|dns| {
-            let length = Own::ExpectedAnswerHasALength.rule();
-            let answer = dns.expected_answer.as_deref().filter(|answer| !answer.is_empty());
-            answer.is_some_and(|answer| !too_long_text(length, answer) && !is_answer(dns.type_, answer))
+            let answer = dns.expected_answer.as_deref();
+            let answer = answer.filter(|answer| (1..=MAX_ANSWER).contains(&answer.len()));
+            answer.is_some_and(|answer| !is_answer(dns.type_, answer))
         }),
         Own::SendFitsADatagram => udp.as_ref().is_some_and(|udp| udp.send.len() > MAX_DATAGRAM),
         Own::ExpectIsNotEmpty => {

@@ -124,15 +124,18 @@ fn accepted() -> Vec<(&'static str, Value)> {
             "dns with everything",
             one(
                 "dns",
-                &json!({"name": "_sip._udp.example.com.", "type": "SRV", "expectedRcode": "NXDOMAIN",
+                &json!({"name": "_sip._udp.example.com.", "type": "SRV", "expectedRcode": "NOERROR",
                 "expectedAnswer": "a"}),
             ),
         ),
+        ("dns of a name that must not be", {
+            one("dns", &json!({"name": "web.example", "expectedRcode": "NXDOMAIN"}))
+        }),
         ("an address, in answer to the type that is the default", {
             one("dns", &json!({"name": "example.com", "expectedAnswer": "192.0.2.1"}))
         }),
         ("an IPv6 address in answer", answer("AAAA", "2001:DB8:0::1")),
-        ("the longest text", answer("TXT", &"ö".repeat(4_096))),
+        ("the longest text", answer("TXT", &"ö".repeat(2_048))),
         ("a name with a slash", answer("CNAME", "1.0/25.2.0.192.in-addr.arpa.")),
         ("the longest name as an answer", answer("PTR", &format!("{}.", name_of(253)))),
         ("the root as an answer", answer("NS", ".")),
@@ -212,7 +215,22 @@ fn broken() -> Vec<(&'static str, Value, Rule, &'static str)> {
             length(),
             EXPECTED_ANSWER,
         ),
-        ("an answer of 4097 letters", answer("TXT", &"a".repeat(4_097)), length(), EXPECTED_ANSWER),
+        ("an answer of 4097 bytes", answer("TXT", &"a".repeat(4_097)), length(), EXPECTED_ANSWER),
+        (
+            "an answer of 4098 bytes in 2049 letters",
+            { answer("TXT", &"ö".repeat(2_049)) },
+            length(),
+            EXPECTED_ANSWER,
+        ),
+        (
+            "an answer of a name that must not be",
+            one(
+                "dns",
+                &json!({"name": "web.example", "expectedRcode": "NXDOMAIN", "expectedAnswer": "192.0.2.1"}),
+            ),
+            Own::ExpectedAnswerNeedsNoerror.rule(),
+            EXPECTED_ANSWER,
+        ),
         ("a name in answer to A", answer("A", "web.example"), of_the_type(), EXPECTED_ANSWER),
         ("an IPv6 address in answer to A", answer("A", "2001:db8::1"), of_the_type(), EXPECTED_ANSWER),
         ("an IPv4 address in answer to AAAA", answer("AAAA", "192.0.2.1"), of_the_type(), EXPECTED_ANSWER),
@@ -220,7 +238,12 @@ fn broken() -> Vec<(&'static str, Value, Rule, &'static str)> {
         ("a label of 64 in an answer", answer("MX", &"a".repeat(64)), of_the_type(), EXPECTED_ANSWER),
         ("an answer of two dots", answer("NS", ".."), of_the_type(), EXPECTED_ANSWER),
         ("a name of 254 as an answer", answer("SRV", &name_of(254)), of_the_type(), EXPECTED_ANSWER),
-        ("a name of 255 as an answer", answer("SOA", &name_of(255)), of_the_type(), EXPECTED_ANSWER),
+        (
+            "a name of 254 with its dot as an answer",
+            { answer("SOA", &format!("{}.", name_of(254))) },
+            of_the_type(),
+            EXPECTED_ANSWER,
+        ),
         (
             "513 bytes",
             one("udp", &json!({"send": "a".repeat(513)})),

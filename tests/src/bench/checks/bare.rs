@@ -1,4 +1,4 @@
-//! The floor: a loop that makes the same connections, evenly spaced, and nothing else.
+//! For comparison: a loop that makes the same connections, evenly spaced, each with a socket of its own, and nothing else.
 
 use std::collections::HashMap;
 use std::net::SocketAddrV4;

@@ -126,10 +126,11 @@ fn any_health_check() -> BoxedStrategy<Value> {
     let name = prop_oneof![3 => words_of("[a-z0-9_.-]{0,9}", &[".", "..", "a.", "a b"]), 1 => prop::sample::select(long.to_vec()).boxed()];
     let answer =
         maybe(text(&["", "a", ".", "a b", "0/25.a.", "192.0.2.1", "2001:DB8::1", "::ffff:192.0.2.1"]));
-    let dns =
-        (name, answer, maybe(text(&["A", "AAAA", "CNAME", "TXT"]))).prop_map(|(name, answer, record)| {
-            object([("name", name.into()), ("expectedAnswer", answer), ("type", record)])
-        });
+    let kinds = (maybe(text(&["A", "AAAA", "CNAME", "TXT"])), maybe(text(&["NOERROR", "NXDOMAIN"])));
+    let dns = (name, answer, kinds).prop_map(|(name, answer, (record, rcode))| {
+        let fields = [("expectedAnswer", answer), ("type", record), ("expectedRcode", rcode)];
+        object([("name", name.into())].into_iter().chain(fields))
+    });
     let send = prop_oneof![
         Just(String::new()),
         prop::sample::select(vec![256_usize, 257, 512]).prop_map(|count| "ö".repeat(count)),
