@@ -37,6 +37,8 @@ fn objects(all: u32) -> String {
         let spec = json!({
             "vip": Ipv4Addr::new(172, 16, 22, 1 + number as u8), "ports": [{"port": 80}], "scheduler": "wrr",
             "realServerSelector": selects(&app), "panicThresholdPercent": panic_threshold,
+            // Ten thousand statuses take longer than 300 s, after which those that failed would be removed.
+            "drainTimeoutSeconds": 86_400,
             "healthCheck": {"tcp": {}, "intervalSeconds": interval, "timeoutSeconds": 10, "fall": 1, "rise": 1},
         });
         objects.push(virtual_service(&format!("web{number}"), &spec));
