@@ -10,6 +10,7 @@ mod message_tests;
 
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
+use lvs_crds::rules::MAX_ANSWER;
 use lvs_crds::{DnsCheck, DnsRcode, DnsType};
 
 use crate::deadline::Deadline;
@@ -21,7 +22,7 @@ use crate::prepared::PrepareError;
 use message::{Answer, Question, Record, rcode_name};
 
 /// Nobody asked for more than 512 bytes (no EDNS), but some servers send it.
-const ANSWER_LIMIT: usize = 4096;
+const ANSWER_LIMIT: usize = MAX_ANSWER;
 /// So many records are quoted.
 const QUOTED: usize = 3;
 
